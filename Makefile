@@ -1,0 +1,52 @@
+# Two commands on a fresh machine with Python 3.11 and make:
+#   make demo   builds the graphs of the embedded corpus, fits, and leaves a report in demo/run/report.html
+#   make test   runs the tests
+# Settings: PYTHON=python3.11, DGL=2.1.0 (another DGL, in its own venv), TORCH_INDEX=URL (PyTorch's CPU wheel index, on
+# Linux without a GPU), PYTEST_ARGS='-k corpus'.
+
+PYTHON ?= python3.11
+TORCH_INDEX ?=
+DGL ?=
+PYTEST_ARGS ?=
+DEMO ?= demo
+
+VENV := .venv$(if $(DGL),-dgl-$(DGL))
+BIN := $(VENV)/bin
+SELECT := $(if $(DGL),-m dgl,)
+export PYTHONHASHSEED := 0
+export OMP_WAIT_POLICY := PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint fit-demo clean
+
+demo: $(BIN)/.installed
+	@rm -rf $(DEMO)
+	$(BIN)/dglmerc import synthetic $(DEMO)/corpus
+	$(BIN)/dglmerc build-graphs $(DEMO)/corpus $(DEMO)/graphs
+	$(BIN)/dglmerc fit $(DEMO)/graphs --out $(DEMO)/run
+
+test: $(BIN)/.installed-dev $(if $(DGL),,lint)
+	$(BIN)/python -m pytest $(SELECT) $(PYTEST_ARGS)
+
+lint: $(BIN)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/constraints.txt: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+		{ echo "make: $(PYTHON) is not Python 3.11 or 3.12 (DGL has no wheels for others); name one: make PYTHON=python3.11 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	sed $(if $(DGL),'s/^dgl==.*/dgl==$(DGL)/','') constraints.txt > $@
+
+# pip is told where torch comes from before anything else asks for it: dgl declares no upper bound on it.
+$(BIN)/.installed: $(VENV)/constraints.txt setup.cfg pyproject.toml
+	$(BIN)/pip install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c $< -e .
+	@touch $@
+
+$(BIN)/.installed-dev: $(BIN)/.installed
+	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv* demo build dist *.egg-info

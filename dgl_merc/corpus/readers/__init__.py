@@ -1,0 +1,1 @@
+"""Readers: one file per public layout, each with one function that returns a checked corpus."""

@@ -1,0 +1,133 @@
+"""The open format of a corpus: three kinds of plain files that any tool can read.
+
+    corpus.json            schema_version, name, source, modalities (width, provenance), targets, notes, hashes
+    utterances.parquet     one row per utterance, see :class:`dgl_merc.corpus.Corpus`
+    features/<m>.npy       float32 [present rows, width], only the utterances that have modality m, in utterance order
+
+Nothing is pickled. Features are memory-mapped: any size opens in milliseconds. Newer schemas are refused, older ones migrated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dgl_merc.corpus.checks import check_corpus
+from dgl_merc.corpus.corpus import Corpus
+from dgl_merc.corpus.targets import Modality, Target
+from dgl_merc.errors import InputError, at
+from dgl_merc.files import file_record, new_folder, read_json, verify_files, write_json
+
+__all__ = ["SCHEMA_VERSION", "open_corpus", "save_corpus"]
+
+SCHEMA_VERSION = 1
+"""Of ``corpus.json``. An older version is migrated by ``_MIGRATIONS[version]``, one step at a time."""
+
+_MIGRATIONS: dict[int, Any] = {}
+
+
+def save_corpus(corpus: Corpus, out: Path, *, force: bool = False) -> Corpus:
+    """Write a corpus to a new folder, whole or not at all.
+
+    Args:
+        corpus: what to write.
+        out: the folder; must not exist or be empty.
+        force: replace what is there.
+
+    Returns:
+        The same corpus, opened from ``out``.
+
+    Raises:
+        InputError: ``out`` is not free.
+    """
+    with new_folder(out, force=force) as folder:
+        corpus.utterances.to_parquet(folder / "utterances.parquet", index=False)
+        (folder / "features").mkdir()
+        for modality, x in corpus.features.items():
+            np.save(folder / "features" / f"{modality}.npy", np.asarray(x, dtype=np.float32), allow_pickle=False)
+        names = ["utterances.parquet", *(f"features/{m}.npy" for m in corpus.features)]
+        write_json(
+            folder / "corpus.json",
+            {
+                "schema_version": SCHEMA_VERSION,
+                "name": corpus.name,
+                "source": dict(corpus.source),
+                "modalities": {m: {"width": v.width, "provenance": v.provenance} for m, v in corpus.modalities.items()},
+                "targets": {t: v.to_json() for t, v in corpus.targets.items()},
+                "notes": list(corpus.notes),
+                "content_sha256": corpus.content_sha256,
+                "files": {name: file_record(folder / name) for name in names},
+            },
+        )
+    return open_corpus(out)
+
+
+def open_corpus(path: Path, *, check: Literal["sizes", "full"] = "sizes") -> Corpus:
+    """Open a corpus folder, features memory-mapped.
+
+    Args:
+        path: a folder that :func:`save_corpus` wrote (or anyone, to the same format).
+        check: ``"sizes"``: the files are there and of the recorded sizes; ``"full"``: every hash and every rule of the format.
+
+    Raises:
+        InputError: not a corpus, damaged, or of a newer schema.
+    """
+    if not (path / "corpus.json").is_file():
+        raise InputError(f"{at(path)}expected a corpus folder with corpus.json in it, found none; `dglmerc import` makes one")
+    about = _migrated(read_json(path / "corpus.json"), path / "corpus.json")
+    try:
+        modalities = {m: Modality(int(v["width"]), str(v["provenance"])) for m, v in about["modalities"].items()}
+        targets = {t: Target.from_json(v) for t, v in about["targets"].items()}
+        files, name = about["files"], str(about["name"])
+        verify_files(path, files, hashes=check == "full")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{at(path / 'corpus.json')}expected the entries of schema {SCHEMA_VERSION}, found a fault at {error}") from None
+    table = read_parquet(path / "utterances.parquet")
+    features = {m: _open_features(path / "features" / f"{m}.npy", v.width) for m, v in modalities.items()}
+    corpus = Corpus(name, table, features, modalities, targets, about.get("source", {}), tuple(about.get("notes", ())), path)
+    if check == "full":
+        check_corpus(table, features, targets, where=str(path))
+        if corpus.content_sha256 != about["content_sha256"]:
+            raise InputError(f"{at(path)}the content is not what corpus.json's content_sha256 says; import the corpus again")
+    corpus.__dict__["content_sha256"] = str(about["content_sha256"])  # the cached property: not computed again for every run
+    return corpus
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """A parquet file as a table.
+
+    Raises:
+        InputError: not a parquet file.
+    """
+    try:
+        table: pd.DataFrame = pq.read_table(path).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{at(path)}expected a parquet file, found something else ({error})") from None
+    return table
+
+
+def _open_features(path: Path, width: int) -> Any:
+    try:
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{at(path)}expected a .npy array of float32, found something else ({error})") from None
+    if x.dtype != np.float32 or x.ndim != 2 or x.shape[1] != width:
+        raise InputError(f"{at(path)}expected float32 [rows, {width}], found {x.dtype} {list(x.shape)}")
+    return x
+
+
+def _migrated(about: dict[str, Any], path: Path) -> dict[str, Any]:
+    version = about.get("schema_version")
+    if not isinstance(version, int) or version < 1:
+        raise InputError(f"{at(path)}expected a schema_version, found {version!r}: not a corpus of this toolkit")
+    if version > SCHEMA_VERSION:
+        raise InputError(f"{at(path)}schema {version} is newer than this dglmerc knows ({SCHEMA_VERSION}); update dglmerc")
+    while version < SCHEMA_VERSION:
+        about = _MIGRATIONS[version](about)
+        version += 1
+    return about

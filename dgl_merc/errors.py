@@ -1,0 +1,37 @@
+"""Errors for people: one line that says where, what was expected, what was found and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["InputError", "at"]
+
+
+class InputError(Exception):
+    """Bad input, named so that a person can mend it. The command line prints it as one line and exits with code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def at(
+    file: str | Path | None = None,
+    *,
+    line: int | None = None,
+    dialogue: object = None,
+    utterance: object = None,
+) -> str:
+    """The place of a fault, as every message begins: file, line, dialogue, utterance (what is known of them).
+
+    >>> at("train.csv", line=3, dialogue=0, utterance=1)
+    'train.csv: line 3: dialogue 0, utterance 1: '
+    """
+    parts = []
+    if file is not None:
+        parts.append(str(file))
+    if line is not None:
+        parts.append(f"line {line}")
+    inside = [f"{name} {value}" for name, value in (("dialogue", dialogue), ("utterance", utterance)) if value is not None]
+    if inside:
+        parts.append(", ".join(inside))
+    return "".join(f"{part}: " for part in parts)

@@ -1,0 +1,131 @@
+"""Files written whole or not at all, hashes, and JSON with errors for people. The only module that knows how a folder is published."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dgl_merc.errors import InputError, at
+
+__all__ = ["file_record", "new_folder", "read_json", "sha256", "verify_files", "write_json"]
+
+_CHUNK = 1 << 20
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """What is written down of a file so that it can be recognised: ``{"bytes": size, "sha256": hash}``."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def verify_files(folder: Path, records: dict[str, dict[str, Any]], *, hashes: bool) -> None:
+    """Hold every file of ``folder`` to its record: its size, and with ``hashes`` every byte.
+
+    Raises:
+        InputError: a file is missing, truncated or changed; the message names it.
+    """
+    for name, record in records.items():
+        path = folder / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise InputError(f"{at(folder)}a record names a file outside the folder: {name!r}; do not use this folder")
+        if not path.is_file():
+            raise InputError(f"{at(path)}expected a file, found none; make the folder again")
+        size = path.stat().st_size
+        if size != record["bytes"]:
+            raise InputError(f"{at(path)}expected {record['bytes']} bytes, found {size}; make the folder again")
+        if hashes and (found := sha256(path)) != record["sha256"]:
+            raise InputError(
+                f"{at(path)}expected SHA-256 {record['sha256'][:12]}…, found {found[:12]}…: "
+                "the file was changed after it was written; make the folder again"
+            )
+
+
+def _plain(value: object) -> object:
+    """NaN and infinity have no JSON: they are written as null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as JSON, atomically: the file is complete or it is not there."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(_plain(value), file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``.
+
+    Raises:
+        InputError: no such file, not UTF-8, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{at(path)}expected a file, found none") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{at(path)}expected JSON, found something else ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{at(path)}expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+@contextmanager
+def new_folder(out: Path, *, force: bool = False) -> Iterator[Path]:
+    """A folder to fill that appears as ``out`` only when the block ends without an error.
+
+    Args:
+        out: must not exist, be empty, or (with ``force``) be replaced.
+        force: replace what is there; the old folder stays until the new one is complete.
+
+    Raises:
+        InputError: ``out`` exists and ``force`` is off, or is not a folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{at(out)}expected a folder or nothing, found a file; name another place")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise InputError(f"{at(out)}exists and is not empty; name another folder or pass --force to replace it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        publish(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def publish(partial: Path, out: Path) -> None:
+    """Give a finished folder its name; what stood there goes only after the new one is in place."""
+    if not out.exists():
+        partial.rename(out)
+        return
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old)

@@ -1,0 +1,22 @@
+"""Dialogues as DGL heterographs: who is connected, with which weight, in memory and on disk."""
+
+from dgl_merc.graphs.blocks import Block, Blocks
+from dgl_merc.graphs.schema import RELATIONS, UTTERANCE, EdgeType, GraphSpec
+from dgl_merc.graphs.similarity import arccos_similarity, edge_similarity
+from dgl_merc.graphs.store import Store, open_store, structure_of
+from dgl_merc.graphs.structure import Structure
+
+__all__ = [
+    "RELATIONS",
+    "UTTERANCE",
+    "Block",
+    "Blocks",
+    "EdgeType",
+    "GraphSpec",
+    "Store",
+    "Structure",
+    "arccos_similarity",
+    "edge_similarity",
+    "open_store",
+    "structure_of",
+]

@@ -1,0 +1,32 @@
+"""Emotion head: a multilayer perceptron on each utterance (MGLRA eq. 22, 23; SGRNet eq. 27, 28).
+
+    l_i = ReLU(W_l h_i + b_l),   P_i = softmax(W_smax l_i + b_smax)
+
+The softmax is in the loss and in prediction, not here: this returns logits.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+__all__ = ["EmotionHead"]
+
+
+class EmotionHead(nn.Module):
+    """[U, width] -> [U, classes] logits.
+
+    Args:
+        width: of an utterance.
+        hidden: of l_i.
+        classes: C.
+        dropout: before each linear map.
+    """
+
+    def __init__(self, width: int, hidden: int, classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """[U, width] -> [U, classes]."""
+        logits: Tensor = self.layers(h)
+        return logits

@@ -1,0 +1,111 @@
+"""Weights and masks as rules, so that nothing of the size of a complete edge list need exist.
+
+A kernel asks a rule for the value of one pair of nodes; each backend asks for its own pairs, in its own layout, and gets the same values.
+
+The mask has one definition, a counter hash (all arithmetic modulo 2^32, >> logical):
+
+    mix(h)  = h ^= h >> 16;  h *= 0x7FEB352D;  h ^= h >> 15;  h *= 0x046CA68B;  h ^= h >> 16
+    node    = mix(mix(mix(mix(seed) + step) + dialogue) + position M + modality)
+    pair    = node_i + node_j;  pair ^= pair >> 15;  pair *= 0x2C1B3C6D;  pair ^= pair >> 13
+    kept    = (pair mod 2^31) >= rate 2^31
+
+symmetric in i and j, and the same in every backend, batch, tile, rank and thread count. ``dialogue`` is the dialogue's number in its
+corpus (``Structure.keys``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["ArccosWeight", "HashMask"]
+
+_WORD = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class ArccosWeight:
+    """Edge weights by arccos similarity (MGLRA eq. 17, 18): ``1 - arccos(cos(x_i, x_j)) / pi``, times ``scale`` across modalities.
+
+    Attributes:
+        x: modality -> [N, D], the features whose similarity weighs (in MGLRA the unmasked X^S); gradients flow.
+        scale: aleph of eq. 18: a number, or a tensor [] with gradient.
+    """
+
+    x: Mapping[str, Tensor]
+    scale: float | Tensor = 1.0
+
+
+def _mix(h: Tensor) -> Tensor:
+    """One round on [..] int64 values below 2^32. Both factors are below 2^31, so a product never leaves int64."""
+    h = h ^ (h >> 16)
+    h = (h * 0x7FEB352D) & _WORD
+    h = h ^ (h >> 15)
+    h = (h * 0x046CA68B) & _WORD
+    return h ^ (h >> 16)
+
+
+@dataclass(frozen=True)
+class HashMask:
+    """A random mask that is a function of its arguments, not of a generator's state.
+
+    Attributes:
+        seed: of the run.
+        rate: the share that is masked, 0 to 1.
+        step: of training; another step, another mask.
+    """
+
+    seed: int
+    rate: float
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.rate <= 1.0:
+            raise ValueError(f"rate must be from 0 to 1, got {self.rate}")
+
+    def node_words(self, dialogue: Tensor, position: Tensor, modality: Tensor, modalities: int) -> Tensor:
+        """The word of each node.
+
+        Args:
+            dialogue: [...] number of the dialogue in its corpus.
+            position: [...] place in the dialogue.
+            modality: [...] number of the modality.
+            modalities: M.
+
+        Returns:
+            [...] int32.
+        """
+        seed = torch.tensor(self.seed & _WORD, device=dialogue.device)
+        word = _mix((_mix(seed) + self.step) & _WORD)
+        word = _mix((word + dialogue) & _WORD)
+        word = _mix((word + position * modalities + modality) & _WORD)
+        return torch.where(word >= 1 << 31, word - (1 << 32), word).to(torch.int32)
+
+    def kept_pairs(self, a: Tensor, b: Tensor) -> Tensor:
+        """Whether the edge between nodes with words ``a`` and ``b`` is kept.
+
+        Args:
+            a: int32, of any shape that broadcasts with ``b``.
+            b: int32.
+
+        Returns:
+            bool, of the common shape.
+        """
+        h = a + b  # int32 arithmetic wraps: modulo 2^32
+        h ^= (h >> 15) & 0x1FFFF
+        h *= 0x2C1B3C6D
+        h ^= (h >> 13) & 0x7FFFF
+        h &= 0x7FFFFFFF
+        return h > self._threshold
+
+    def kept_nodes(self, words: Tensor) -> Tensor:
+        """Whether a node is kept (eq. 19), of the nodes' words: bool, of their shape."""
+        twisted = words ^ 0x5BD1E995
+        return self.kept_pairs(twisted, torch.zeros_like(twisted))
+
+    @property
+    def _threshold(self) -> int:
+        return round(self.rate * (1 << 31)) - 1

@@ -1,0 +1,103 @@
+"""The masked GCN as a module: learnable matrices, mask token and aleph around the kernel (MGLRA eq. 17-21).
+
+The mask is drawn in training only, once per step for all layers, by :class:`dgl_merc.kernels.HashMask`: the same edges and nodes in
+every batch composition, backend and process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dgl_merc.graphs import Structure
+from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn
+from dgl_merc.kernels.masked_gcn import Backend, Degree
+
+__all__ = ["MaskedGCN", "MaskedGCNOptions"]
+
+
+@dataclass(frozen=True)
+class MaskedGCNOptions:
+    """Readings of eq. 17-21. P: the value of the paper's print; D: the default.
+
+    Attributes:
+        layers: how often eq. 21 is applied (not given in the paper; 2).
+        mask: what the mask removes in training. P ``"both"``: edges vanish and nodes get a learnable token; D ``"edges"``; ``"nodes"``.
+        rate: the share masked (V-B: .7).
+        degree: P ``"full"``: only A carries [M] in eq. 21; D ``"masked"``: degrees of what is left.
+        rescale: divide the kept edges by 1 - rate (off in P).
+        aleph: eq. 18's factor across modalities (not given; 1).
+        learn_aleph: learn it, through softplus.
+    """
+
+    layers: int = 2
+    mask: Literal["edges", "nodes", "both"] = "edges"
+    rate: float = 0.7
+    degree: Degree = "masked"
+    rescale: bool = False
+    aleph: float = 1.0
+    learn_aleph: bool = False
+
+
+class MaskedGCN(nn.Module):
+    """``H' = ReLU(P H W)`` on the modality nodes, W shared by modalities.
+
+    Args:
+        dim: D, in and out.
+        options: readings.
+        seed: of the mask.
+        backend: of the kernel.
+    """
+
+    def __init__(self, dim: int, options: MaskedGCNOptions | None = None, *, seed: int = 0, backend: Backend = "auto") -> None:
+        super().__init__()
+        self.options = options or MaskedGCNOptions()
+        self.seed, self.backend = seed, backend
+        self.matrices = nn.ParameterList(nn.init.xavier_uniform_(torch.empty(dim, dim)) for _ in range(self.options.layers))
+        self.token = nn.Parameter(torch.zeros(dim)) if self.options.mask in ("nodes", "both") else None
+        raw = math.log(math.expm1(self.options.aleph)) if self.options.aleph > 0 else -20.0
+        self.raw_aleph = nn.Parameter(torch.tensor(raw)) if self.options.learn_aleph else None
+
+    @property
+    def aleph(self) -> float | Tensor:
+        """The factor of eq. 18."""
+        return self.options.aleph if self.raw_aleph is None else nn.functional.softplus(self.raw_aleph)
+
+    def forward(self, structure: Structure, x: Mapping[str, Tensor], *, step: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Propagate.
+
+        Args:
+            structure: S.
+            x: modality -> [N_m, D]: X^S.
+            step: of training; the mask is a function of it.
+
+        Returns:
+            (modality -> [N_m, D] after the last layer, modality -> [N_m, D] what went in: x, in training with the token in masked nodes, so
+            that a residual does not show what the mask hides).
+        """
+        mask = HashMask(self.seed, self.options.rate, step) if self.training and self.options.rate > 0 else None
+        shown = dict(x)
+        if mask is not None and self.token is not None:
+            shown = {m: torch.where(self._kept(structure, mask, m)[:, None], v, self.token.to(v.dtype)) for m, v in x.items()}
+        out: dict[str, Tensor] = masked_gcn(
+            structure,
+            shown,
+            list(self.matrices),
+            weight=ArccosWeight(x, self.aleph),
+            mask=None if self.options.mask == "nodes" else mask,
+            degree=self.options.degree,
+            rescale=self.options.rescale and mask is not None and self.options.mask != "nodes",
+            backend=self.backend,
+        )
+        return out, shown
+
+    def _kept(self, structure: Structure, mask: HashMask, modality: str) -> Tensor:
+        at = structure.nodes[modality]
+        number = torch.full_like(at, structure.spec.modalities.index(modality))
+        words = mask.node_words(structure.keys[structure.dialogue[at]], structure.position[at], number, len(structure.spec.modalities))
+        return mask.kept_nodes(words)

@@ -1,0 +1,180 @@
+"""A store: the graphs of a corpus on disk, and a hashed reference to the corpus they were made of.
+
+    manifest.json           spec, corpus (path, hash), counts, correlations of the common space, hash of every file
+    dialogues.parquet       number, dialogue_id, split, utterances, nodes and edges, and the shard that holds the graph
+    common_space.safetensors  the projections behind ``cross`` weights
+    graphs/00000.dgl ...    real DGL files, one heterograph per dialogue, that anyone can open with ``dgl.load_graphs``
+
+DGL's reader is C++ and trusts its input, so a shard is held to its recorded hash before DGL sees it. Training never reads these
+files: a batch is features and a Structure, whose edges are arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dgl_merc.corpus import Corpus, open_corpus
+from dgl_merc.corpus.storage import read_parquet
+from dgl_merc.errors import InputError, at
+from dgl_merc.files import read_json, verify_files
+from dgl_merc.graphs.schema import GraphSpec
+from dgl_merc.graphs.structure import Structure
+
+__all__ = ["SCHEMA_VERSION", "Store", "open_store", "structure_of"]
+
+SCHEMA_VERSION = 1
+
+
+def structure_of(
+    corpus: Corpus, spec: GraphSpec, dialogues: np.ndarray[Any, np.dtype[np.int64]] | None = None
+) -> Structure:
+    """The structure of some dialogues of a corpus (default: all), with their numbers in the corpus as keys.
+
+    Raises:
+        InputError: the spec names a modality the corpus does not have.
+    """
+    missing = [m for m in spec.modalities if m not in corpus.modalities]
+    if missing:
+        raise InputError(
+            f"{at(corpus.path or corpus.name)}expected the modalities {', '.join(spec.modalities)}, "
+            f"found {', '.join(corpus.modalities)}; missing: {', '.join(missing)}"
+        )
+    chosen = np.arange(len(corpus)) if dialogues is None else np.asarray(dialogues)
+    rows = utterance_rows(corpus, chosen)
+    columns = [list(corpus.modalities).index(m) for m in spec.modalities]
+    return Structure(
+        torch.from_numpy(corpus.lengths[chosen]),
+        torch.from_numpy(np.ascontiguousarray(corpus.presence[rows][:, columns])),
+        torch.from_numpy(corpus.local_speakers[rows]),
+        spec,
+        torch.from_numpy(chosen.astype(np.int64)),
+    )
+
+
+def utterance_rows(
+    corpus: Corpus, dialogues: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The utterances of dialogues, in the order given."""
+    lengths = corpus.lengths[dialogues]
+    begin = np.cumsum(lengths) - lengths
+    rows: np.ndarray[Any, np.dtype[np.int64]] = np.arange(lengths.sum()) + np.repeat(
+        corpus.offsets[:-1][dialogues] - begin, lengths
+    )
+    return rows
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store.
+
+    Attributes:
+        path: its folder.
+        manifest: what it says of itself.
+        spec: who is connected.
+        dialogues: one row per dialogue.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    spec: GraphSpec
+    dialogues: pd.DataFrame
+    _verified: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The corpus the store was made of.
+
+        Raises:
+            InputError: it is not where it was, or is not the same any more.
+        """
+        reference = self.manifest["corpus"]
+        places = [(self.path / reference["relative"]).resolve(), Path(reference["path"])]
+        place = next((p for p in places if (p / "corpus.json").is_file()), None)
+        if place is None:
+            tried = " nor at ".join(dict.fromkeys(map(str, places)))
+            raise InputError(
+                f"{at(self.path)}its corpus {reference['name']!r} is not at {tried}; move it back or build the graphs again"
+            )
+        corpus = open_corpus(place)
+        if corpus.content_sha256 != reference["content_sha256"]:
+            raise InputError(
+                f"{at(self.path)}was made of another state of the corpus at {place} (content {reference['content_sha256'][:12]}…, "
+                f"found {corpus.content_sha256[:12]}…); build the graphs again"
+            )
+        return corpus
+
+    def graph(self, dialogue: int | str) -> Any:
+        """The DGL heterograph of a dialogue, by number or name, its shard verified first.
+
+        Raises:
+            InputError: no such dialogue, a store made with ``--no-edges``, or a damaged shard.
+        """
+        from dgl_merc._dgl import dgl
+
+        number = self._number(dialogue)
+        row = self.dialogues.iloc[number]
+        shard = row["shard"]
+        if not shard:
+            raise InputError(
+                f"{at(self.path)}was built with --no-edges and holds no graphs; use structure_of(store.corpus, store.spec)"
+            )
+        if shard not in self._verified:
+            verify_files(self.path, {shard: self.manifest["files"][shard]}, hashes=True)
+            self._verified.add(shard)
+        return dgl.load_graphs(str(self.path / shard), [int(row["index"])])[0][0]
+
+    def verify(self) -> int:
+        """Hold every file to its hash.
+
+        Returns:
+            How many files were checked.
+
+        Raises:
+            InputError: names the first that is missing or changed.
+        """
+        verify_files(self.path, self.manifest["files"], hashes=True)
+        return len(self.manifest["files"])
+
+    def _number(self, dialogue: int | str) -> int:
+        if isinstance(dialogue, str):
+            found = np.flatnonzero(self.dialogues["dialogue_id"].to_numpy() == dialogue)
+            if not len(found):
+                raise InputError(f"{at(self.path)}no dialogue {dialogue!r} among its {len(self.dialogues)}")
+            return int(found[0])
+        if not 0 <= dialogue < len(self.dialogues):
+            raise InputError(f"{at(self.path)}dialogues are numbered 0 to {len(self.dialogues) - 1}, found {dialogue}")
+        return dialogue
+
+
+def open_store(path: Path) -> Store:
+    """Open a store: the manifest and the table of dialogues are read, sizes of files are checked, no graph is loaded.
+
+    Raises:
+        InputError: not a store, damaged, unfinished, or of a newer schema.
+    """
+    if not (path / "manifest.json").is_file():
+        raise InputError(
+            f"{at(path)}expected a store with manifest.json in it, found none; `dglmerc build-graphs CORPUS {path}` makes one"
+        )
+    manifest = read_json(path / "manifest.json")
+    version = manifest.get("schema_version")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise InputError(
+            f"{at(path / 'manifest.json')}expected schema {SCHEMA_VERSION}, found {version!r}; update dglmerc or build the graphs again"
+        )
+    try:
+        spec = GraphSpec.from_json(manifest["spec"])
+        verify_files(path, manifest["files"], hashes=False)
+        table = read_parquet(path / "dialogues.parquet")
+        return Store(path, manifest, spec, table)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{at(path / 'manifest.json')}expected the entries of schema {SCHEMA_VERSION}, found a fault at {error}"
+        ) from None

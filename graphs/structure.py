@@ -1,0 +1,233 @@
+"""Structure: everything that decides the edges of a batch of dialogues, and nothing of their size.
+
+Lengths, presence, speakers and a :class:`GraphSpec` are a few bytes an utterance; edges follow from them by arithmetic. Kernels
+take a Structure; :meth:`Structure.graph` makes the DGL heterograph of it for those who want to look, or to compute with DGL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dgl_merc.graphs.edges import expand, intervals
+from dgl_merc.graphs.schema import RELATIONS, UTTERANCE, EdgeType, GraphSpec
+
+if TYPE_CHECKING:
+    from dgl_merc.graphs.blocks import Blocks
+
+__all__ = ["Structure"]
+
+_REMEMBERED = 1 << 22  # edges of a type that are kept once made; larger ones are made anew when asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """The structure of a batch of B dialogues with U utterances in all.
+
+    Attributes:
+        lengths: [B] int64, utterances per dialogue, each at least 1.
+        presence: [U, M] bool, whether an utterance has a modality, columns as ``spec.modalities``. An utterance may have none.
+        speakers: [U] int64, dialogue-local speaker numbers.
+        spec: who is connected.
+        keys: [B] int64, what a dialogue is called in masks: its number in its corpus, so that a mask does not depend on the batch.
+            Default: 0, 1, 2, ...
+
+    Raises:
+        ValueError: shapes or types that do not fit together.
+
+    Example: two dialogues of two and one utterances; the second utterance has no audio.
+
+    >>> s = Structure.of([2, 1], GraphSpec(("text", "audio")), presence=[[1, 1], [1, 0], [1, 1]], speakers=[0, 1, 0])
+    >>> s.num_nodes("audio"), [t.tolist() for t in s.edges(("audio", "cross", "text"))]
+    (2, [[0, 1], [0, 2]])
+    """
+
+    lengths: Tensor
+    presence: Tensor
+    speakers: Tensor
+    spec: GraphSpec
+    keys: Tensor = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.keys is None:
+            object.__setattr__(self, "keys", torch.arange(len(self.lengths), device=self.lengths.device))
+        if self.lengths.ndim != 1 or self.lengths.dtype != torch.int64 or (self.lengths < 1).any():
+            raise ValueError(
+                f"lengths must be [B] int64, each at least 1, got {self.lengths.dtype} {list(self.lengths.shape)}"
+            )
+        total = int(self.lengths.sum())
+        expected = {
+            "presence": ((total, len(self.spec.modalities)), torch.bool),
+            "speakers": ((total,), torch.int64),
+            "keys": ((len(self.lengths),), torch.int64),
+        }
+        for name, (shape, dtype) in expected.items():
+            tensor = getattr(self, name)
+            if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+                raise ValueError(f"{name} must be {list(shape)} {dtype}, got {list(tensor.shape)} {tensor.dtype}")
+
+    @classmethod
+    def of(
+        cls,
+        lengths: Sequence[int],
+        spec: GraphSpec,
+        *,
+        presence: Sequence[Sequence[int]] | None = None,
+        speakers: Sequence[int] | None = None,
+    ) -> Structure:
+        """From plain lists; every modality present and two speakers taking turns where nothing else is said."""
+        size = torch.as_tensor(lengths, dtype=torch.int64)
+        total = int(size.sum())
+        there = torch.ones(total, len(spec.modalities), dtype=torch.bool)
+        if presence is not None:
+            there = torch.as_tensor(presence).to(torch.bool).reshape(total, len(spec.modalities))
+        who = torch.arange(total) % 2 if speakers is None else torch.as_tensor(speakers, dtype=torch.int64)
+        return cls(size, there, who, spec)
+
+    def to(self, device: torch.device | str) -> Structure:
+        """The same structure on another device."""
+        if torch.device(device) == self.lengths.device:
+            return self
+        moved = {name: getattr(self, name).to(device) for name in ("lengths", "presence", "speakers", "keys")}
+        return replace(self, **moved)
+
+    def with_spec(self, spec: GraphSpec) -> Structure:
+        """The same dialogues, connected otherwise; the modalities must be the same."""
+        return replace(self, spec=spec)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.lengths.device
+
+    @property
+    def num_dialogues(self) -> int:
+        """B."""
+        return len(self.lengths)
+
+    @property
+    def num_utterances(self) -> int:
+        """U."""
+        return len(self.speakers)
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """[B + 1] the utterance where each dialogue begins."""
+        return torch.nn.functional.pad(torch.cumsum(self.lengths, 0), (1, 0))
+
+    @cached_property
+    def dialogue(self) -> Tensor:
+        """[U] the dialogue of each utterance."""
+        return torch.repeat_interleave(torch.arange(self.num_dialogues, device=self.device), self.lengths)
+
+    @cached_property
+    def position(self) -> Tensor:
+        """[U] the place of each utterance in its dialogue, from 0."""
+        return torch.arange(self.num_utterances, device=self.device) - self.offsets[self.dialogue]
+
+    @cached_property
+    def counts(self) -> dict[str, Tensor]:
+        """Node type -> [U + 1]: how many nodes of the type stand before each utterance."""
+        seen = torch.nn.functional.pad(torch.cumsum(self.presence.long(), 0), (0, 0, 1, 0))
+        counts = {m: seen[:, k].contiguous() for k, m in enumerate(self.spec.modalities)}
+        counts[UTTERANCE] = torch.arange(self.num_utterances + 1, device=self.device)
+        return counts
+
+    @cached_property
+    def nodes(self) -> dict[str, Tensor]:
+        """Node type -> [N]: the utterance of each node."""
+        nodes = {m: self.presence[:, k].nonzero()[:, 0] for k, m in enumerate(self.spec.modalities)}
+        nodes[UTTERANCE] = torch.arange(self.num_utterances, device=self.device)
+        return nodes
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Modality -> how many nodes, in the order in which kernels stack them."""
+        return {m: len(self.nodes[m]) for m in self.spec.modalities}
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The batch as padded rectangles of similar length."""
+        from dgl_merc.graphs.blocks import Blocks
+
+        return Blocks(self)
+
+    def num_nodes(self, node_type: str) -> int:
+        """How many nodes of a type there are."""
+        return len(self.nodes[node_type])
+
+    def edges(self, edge_type: EdgeType) -> tuple[Tensor, Tensor]:
+        """The edges of a type: src [E], dst [E], node ids within their types, ordered by (dialogue, dst, src).
+
+        Raises:
+            ValueError: no such edge type in ``spec``.
+        """
+        if edge_type not in self.spec.edge_types:
+            raise ValueError(f"edge_type must be one of {list(self.spec.edge_types)}, got {edge_type}")
+        if edge_type not in self._edges:
+            made = self._make_edges(edge_type)
+            if len(made[0]) > _REMEMBERED:
+                return made
+            self._edges[edge_type] = made
+        return self._edges[edge_type]
+
+    @cached_property
+    def _edges(self) -> dict[EdgeType, tuple[Tensor, Tensor]]:
+        return {}
+
+    def _make_edges(self, edge_type: EdgeType) -> tuple[Tensor, Tensor]:
+        source, relation, target = edge_type
+        at = self.nodes[target]
+        start = self.offsets[self.dialogue[at]]
+        end = start + self.lengths[self.dialogue[at]]
+        lo, hi = intervals(at, start, end, self.counts[source], *self.spec.reach(edge_type))
+        src, dst = expand(lo, hi)
+        if relation == "same":
+            keep = src != dst
+        elif relation in RELATIONS:
+            keep = (self.speakers[src] == self.speakers[dst]) == relation.startswith("intra")
+        else:
+            return src, dst
+        return src[keep], dst[keep]
+
+    def graph(self, *, idtype: torch.dtype = torch.int64) -> Any:
+        """The DGL heterograph of the batch, with ``position``, ``dialogue`` and (utterance nodes) ``speaker`` as node data.
+
+        Args:
+            idtype: ``torch.int64`` or ``torch.int32``; DGL can't batch the two together.
+
+        Returns:
+            A ``dgl.DGLGraph`` on this structure's device, whose batch sizes are those of the dialogues.
+        """
+        from dgl_merc._dgl import dgl
+
+        edges = {t: self.edges(t) for t in self.spec.edge_types}
+        sizes = {n: self.num_nodes(n) for n in self.spec.node_types}
+        graph = dgl.heterograph(
+            {t: (src.to(idtype), dst.to(idtype)) for t, (src, dst) in edges.items()},
+            num_nodes_dict=sizes,
+            idtype=idtype,
+            device=self.device,
+        )
+        owner = {n: self.dialogue[self.nodes[n]] for n in self.spec.node_types}
+        batch = self.num_dialogues
+        graph.set_batch_num_nodes({n: torch.bincount(owner[n], minlength=batch) for n in self.spec.node_types})
+        graph.set_batch_num_edges(
+            {t: torch.bincount(owner[t[2]][dst], minlength=batch) for t, (_, dst) in edges.items()}
+        )
+        for n in self.spec.node_types:
+            graph.nodes[n].data["position"] = self.position[self.nodes[n]]
+            graph.nodes[n].data["dialogue"] = self.keys[owner[n]]
+        graph.nodes[UTTERANCE].data["speaker"] = self.speakers
+        return graph
+
+    def select(self, dialogues: Sequence[int]) -> Structure:
+        """The structure of some of the dialogues, in the order given."""
+        chosen = torch.as_tensor(dialogues, dtype=torch.int64, device=self.device)
+        rows, _ = expand(self.offsets[chosen], self.offsets[chosen + 1])
+        return Structure(self.lengths[chosen], self.presence[rows], self.speakers[rows], self.spec, self.keys[chosen])

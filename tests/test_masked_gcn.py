@@ -1,0 +1,245 @@
+"""masked_gcn against its loop, its properties, and its named edge cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from dgl_merc.graphs import GraphSpec, Structure
+from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn
+from dgl_merc.kernels.masked_gcn import masked_gcn_loop
+from dgl_merc.kernels.stacked import StackedEdges
+
+pytestmark = pytest.mark.dgl
+BACKENDS = ("dense", "dgl")
+M2, M3 = ("text", "audio"), ("text", "audio", "visual")
+
+
+def structure_for(spec: GraphSpec, lengths: list[int], drop: float = 0.3, seed: int = 0) -> Structure:
+    generator = torch.Generator().manual_seed(seed)
+    total = sum(lengths)
+    presence = torch.rand(total, len(spec.modalities), generator=generator) >= drop
+    speakers = torch.randint(0, 3, (total,), generator=generator)
+    return replace(Structure.of(lengths, spec, presence=presence.tolist(), speakers=speakers.tolist()), keys=torch.arange(len(lengths)) * 7 + 3)
+
+
+def features_for(s: Structure, width: int, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {m: torch.randn(n, width, dtype=torch.float64, generator=generator) for m, n in s.sizes.items()}
+
+
+def agree(s: Structure, backend: str, mask: HashMask | None, degree: str, rescale: bool, aleph: float, layers: int = 2) -> None:
+    n, h = features_for(s, 5, 1), features_for(s, 4, 2)
+    generator = torch.Generator().manual_seed(3)
+    matrices = [torch.randn(4, 3, dtype=torch.float64, generator=generator), torch.randn(3, 6, dtype=torch.float64, generator=generator)][:layers]
+    scale = torch.tensor(aleph, dtype=torch.float64)
+    edges = StackedEdges.of_structure(s)
+    left = torch.ones(len(edges.src), dtype=torch.bool)
+    if mask is not None:
+        words = mask.node_words(*edges.nodes, len(s.sizes))
+        left = mask.kept_pairs(words[edges.src], words[edges.dst])
+    runs = []
+    for fast in (True, False):
+        leaves = [t.clone().requires_grad_() for t in (*n.values(), *h.values(), *matrices, scale)]
+        k = len(n)
+        n_, h_, w_, a_ = dict(zip(n, leaves[:k])), dict(zip(h, leaves[k : 2 * k])), leaves[2 * k : -1], leaves[-1]
+        if fast:
+            y = masked_gcn(s, h_, w_, weight=ArccosWeight(n_, a_), mask=mask, degree=degree, rescale=rescale, backend=backend)
+            out = torch.cat(list(y.values()))
+        else:
+            gain = 1 / (1 - mask.rate) if rescale else 1.0
+            args = (edges.src.tolist(), edges.dst.tolist(), edges.cross.tolist(), left.tolist())
+            out = masked_gcn_loop(*args, torch.cat(list(n_.values())), torch.cat(list(h_.values())), w_, a_, degree, gain)
+        cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(4), dtype=out.dtype)
+        runs.append([out, *torch.autograd.grad(out, leaves, cotangent, materialize_grads=True)])
+    for got, want in zip(*runs, strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
+    assert max(g.abs().max() for g in runs[1][1 : 1 + len(n)] if g.numel()) > 1e-3, "vacuous: the weights' gradient is zero"
+
+
+SPECS = {
+    "one modality": GraphSpec(("text",)),
+    "utterance": GraphSpec(M3),
+    "dialogue": GraphSpec(M3, cross="dialogue"),
+    "none": GraphSpec(M2, cross="none"),
+    "window": GraphSpec(M2, cross="dialogue", window=2),
+    "causal": GraphSpec(M2, cross="dialogue", causal=True),
+    "causal window": GraphSpec(M3, window=1, causal=True),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+@pytest.mark.parametrize(("mask", "degree", "rescale"), [(None, "masked", False), (HashMask(5, 0.4, 2), "masked", False), (HashMask(5, 0.4), "full", False), (HashMask(9, 0.6), "full", True)])
+def test_agrees_with_the_loop(backend, spec, mask, degree, rescale):
+    agree(structure_for(spec, [1, 4, 2, 7]), backend, mask, degree, rescale, aleph=0.7)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("lengths", [[1], [2], [1, 1, 1], [9, 1, 5, 5, 2, 8, 3]])
+def test_ragged_batches(backend, lengths):
+    agree(structure_for(GraphSpec(M2), lengths, drop=0.0), backend, HashMask(1, 0.5) if sum(lengths) > 1 else None, "masked", False, 1.0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_mask_of_nothing_and_of_everything(backend, rate):
+    s, w = structure_for(GraphSpec(M2), [3, 5]), [torch.eye(4, dtype=torch.float64)]
+    h = {m: x.abs() for m, x in features_for(s, 4, 2).items()}
+    y = masked_gcn(s, h, w, weight=ArccosWeight(h), mask=HashMask(0, rate), backend=backend)
+    want = h if rate == 1.0 else masked_gcn(s, h, w, weight=ArccosWeight(h), backend=backend)
+    for m in M2:
+        torch.testing.assert_close(y[m], want[m], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rules_and_tensors_are_the_same(backend):
+    s = structure_for(GraphSpec(M3, cross="dialogue"), [4, 6, 1])
+    n, h, w = features_for(s, 5, 1), features_for(s, 4, 2), [torch.randn(4, 4, dtype=torch.float64)]
+    edges, mask = StackedEdges.of_structure(s), HashMask(3, 0.5)
+    stacked = torch.nn.functional.normalize(torch.cat(list(n.values())))
+    values = 1 - torch.arccos((stacked[edges.src] * stacked[edges.dst]).sum(1)) / torch.pi
+    words = mask.node_words(*edges.nodes, 3)
+    by_rule = masked_gcn(s, h, w, weight=ArccosWeight(n), mask=mask, backend=backend)
+    left = edges.split_edges(mask.kept_pairs(words[edges.src], words[edges.dst]))
+    by_tensor = masked_gcn(s, h, w, weight=edges.split_edges(values), mask=left, backend=backend)
+    by_keep = masked_gcn(s, h, w, weight=edges.split_edges(values), keep=left, backend=backend)
+    for m in M3:
+        torch.testing.assert_close(by_tensor[m], by_rule[m], rtol=0, atol=1e-10)
+        torch.testing.assert_close(by_keep[m], by_rule[m], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_keep_removes_from_messages_and_degrees_alike(backend):
+    s = structure_for(GraphSpec(M2), [5, 3])
+    n, w, t = features_for(s, 4, 1), [torch.eye(4, dtype=torch.float64)], ("text", "same", "text")
+    none = torch.zeros(len(s.edges(t)[0]), dtype=torch.bool)
+    audio = ("audio", "same", "audio")
+    keep = {t: none, audio: torch.zeros(len(s.edges(audio)[0]), dtype=torch.bool)}
+    got = masked_gcn(s, n, w, weight=ArccosWeight(n), keep=keep, degree="full", backend=backend)
+    without = s.with_spec(replace(s.spec, window=0))  # a window of 0 leaves exactly the same-utterance cross edges
+    want = masked_gcn(without, n, w, weight=ArccosWeight(n), backend="dgl")
+    for m in M2:
+        torch.testing.assert_close(got[m], want[m], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("degree", ["masked", "full"])
+def test_returned_weights_are_the_propagation(degree):
+    s, mask = structure_for(GraphSpec(M3, cross="dialogue"), [3, 6, 2]), HashMask(2, 0.5)
+    x = features_for(s, 4, 1)
+    got = {}
+    for backend in BACKENDS:
+        y, entries, diagonal = masked_gcn(s, x, [torch.eye(4, dtype=torch.float64)], weight=ArccosWeight(x), mask=mask, degree=degree, backend=backend, return_weights=True)
+        edges = StackedEdges.of_structure(s)
+        h = torch.cat(list(x.values()))
+        p = torch.zeros(len(h), len(h), dtype=torch.float64)
+        p[edges.dst, edges.src] = edges.stack_edges(entries, "entries")
+        p += torch.diag(torch.cat(list(diagonal.values())))
+        torch.testing.assert_close(torch.cat(list(y.values())), torch.relu(p @ h), rtol=0, atol=1e-12)
+        got[backend] = p
+    torch.testing.assert_close(got["dense"], got["dgl"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_gives_what_its_dialogues_give_alone(backend):
+    s, w = structure_for(GraphSpec(M2, cross="dialogue"), [4, 9, 1, 6]), [torch.randn(4, 4, dtype=torch.float64)]
+    x, mask = features_for(s, 4, 1), HashMask(4, 0.5, 11)
+    together = masked_gcn(s, x, w, weight=ArccosWeight(x), mask=mask, backend=backend)
+    for d in range(4):
+        alone = s.select([d])
+        rows = {m: slice(int(s.counts[m][s.offsets[d]]), int(s.counts[m][s.offsets[d + 1]])) for m in M2}
+        part = {m: x[m][rows[m]] for m in M2}
+        y = masked_gcn(alone, part, w, weight=ArccosWeight(part), mask=mask, backend=backend)
+        for m in M2:
+            torch.testing.assert_close(y[m], together[m][rows[m]], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("cross", ["utterance", "dialogue"])
+def test_causal_hears_nothing_later(backend, cross):
+    s = structure_for(GraphSpec(M2, cross=cross, causal=True), [8], drop=0.2)
+    x, w = features_for(s, 4, 1), [torch.randn(4, 4, dtype=torch.float64) for _ in range(3)]
+    changed = {m: torch.where((s.nodes[m] >= 5)[:, None], x[m] * -3 + 1, x[m]) for m in M2}
+    before, after = (masked_gcn(s, v, w, weight=ArccosWeight(v), mask=HashMask(1, 0.3), backend=backend) for v in (x, changed))
+    for m in M2:
+        early = s.nodes[m] < 5
+        torch.testing.assert_close(after[m][early], before[m][early], rtol=0, atol=0)
+        assert not torch.allclose(after[m][~early], before[m][~early])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_identical_zero_and_opposite_features_have_finite_gradients(backend):
+    s = Structure.of([4], GraphSpec(("text",)))
+    x = {"text": torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [-1.0, -2.0]], requires_grad=True)}
+    y = masked_gcn(s, x, [torch.eye(2)], weight=ArccosWeight(x), backend=backend)
+    y["text"].square().sum().backward()
+    assert torch.isfinite(y["text"]).all()
+    assert torch.isfinite(x["text"].grad).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_absent_modality_and_bare_utterances(backend):
+    s = Structure.of([2, 2], GraphSpec(M2), presence=[[1, 0], [1, 0], [0, 0], [1, 0]])
+    x = features_for(s, 3, 0)
+    y = masked_gcn(s, x, [torch.randn(3, 5, dtype=torch.float64)], weight=ArccosWeight(x), mask=HashMask(0, 0.5), backend=backend)
+    assert y["text"].shape == (3, 5)
+    assert y["audio"].shape == (0, 5)
+
+
+def test_takes_any_heterograph_of_the_schema():
+    s = structure_for(GraphSpec(M2, cross="dialogue"), [3, 5])
+    x, w, mask = features_for(s, 4, 1), [torch.randn(4, 2, dtype=torch.float64)], HashMask(8, 0.4)
+    graph = s.graph()
+    want = masked_gcn(s, x, w, weight=ArccosWeight(x), mask=mask)
+    before = {n: set(graph.nodes[n].data) for n in graph.ntypes}
+    got = masked_gcn(graph, x, w, weight=ArccosWeight(x), mask=mask)
+    assert {n: set(graph.nodes[n].data) for n in graph.ntypes} == before, "the graph passed in was written to"
+    for m in M2:
+        torch.testing.assert_close(got[m], want[m], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"x": {"text": torch.zeros(3, 4)}}, r"x must hold the modalities \['text', 'audio'\], got \['text'\]"),
+        ({"x": {"text": torch.zeros(3, 4), "audio": torch.zeros(2, 4)}}, r"x\['audio'\] must be \[N=3, D\], got \[2, 4\]"),
+        ({"matrices": [torch.zeros(5, 4)]}, r"matrices\[0\] must be \[4, D'\], got \[5, 4\]"),
+        ({"weight": {("text", "same", "text"): torch.zeros(7)}}, r"must be \[E=6\], got \[7\]"),
+        ({"mask": {("text", "other", "text"): torch.zeros(7)}}, "edge types that are not there"),
+        ({"degree": "half"}, "degree must be"),
+        ({"rescale": True}, "needs a HashMask"),
+        ({"backend": "cuda"}, "backend must be"),
+    ],
+)
+def test_says_what_does_not_fit(change, said):
+    s = Structure.of([3], GraphSpec(M2))
+    x = {m: torch.zeros(3, 4) for m in M2}
+    arguments = {"x": x, "matrices": [torch.eye(4)], "weight": ArccosWeight(x)} | change
+    with pytest.raises(ValueError, match=said):
+        masked_gcn(s, arguments.pop("x"), arguments.pop("matrices"), **arguments)
+
+
+def test_mask_is_symmetric_has_its_rate_and_depends_on_all_it_names():
+    s = Structure.of([60, 50], GraphSpec(M2, cross="dialogue"))
+    edges = StackedEdges.of_structure(s)
+    base = HashMask(1, 0.7)
+
+    def left(mask: HashMask, keys: Tensor | None = None) -> Tensor:
+        nodes = StackedEdges.of_structure(replace(s, keys=keys)).nodes if keys is not None else edges.nodes
+        words = mask.node_words(*nodes, 2)
+        return mask.kept_pairs(words[edges.src], words[edges.dst])
+
+    kept = left(base)
+    matrix = torch.zeros(220, 220, dtype=torch.bool)
+    matrix[edges.dst, edges.src] = kept
+    assert torch.equal(matrix, matrix.T)
+    assert abs(kept.double().mean() - 0.3) < 4 * (0.3 * 0.7 / (len(kept) / 2)) ** 0.5
+    for other in (left(HashMask(2, 0.7)), left(HashMask(1, 0.7, 1)), left(base, torch.tensor([9, 5]))):
+        assert 0.3 < (other != kept).double().mean() < 0.54  # independent masks differ in 2 * .3 * .7 = .42 of the edges
+    rows = matrix[:60, :60].double()
+    assert abs(torch.corrcoef(rows)[~torch.eye(60, dtype=torch.bool)].mean()) < 0.03, "neighbouring nodes' masks are related"
+    nodes = HashMask(1, 0.7).kept_nodes(HashMask(1, 0.7).node_words(*[torch.arange(20000), torch.zeros(20000, dtype=torch.long), torch.zeros(20000, dtype=torch.long)], 3))
+    assert abs(nodes.double().mean() - 0.3) < 0.015

@@ -113,9 +113,7 @@ def _working_folder(out: Path, plan: dict[str, Any]) -> Path:
     return folder
 
 
-def _common_space(
-    corpus: Corpus, spec: GraphSpec, options: BuildOptions, folder: Path
-) -> tuple[CommonSpace | None, Scaling]:
+def _common_space(corpus: Corpus, spec: GraphSpec, options: BuildOptions, folder: Path) -> tuple[CommonSpace | None, Scaling]:
     has_train = bool((corpus.splits == "train").any())
     scaling = Scaling.fit(corpus, options.scaling if has_train else "none")
     if spec.cross == "none" or len(spec.modalities) < 2 or not has_train:
@@ -130,9 +128,7 @@ def _common_space(
 Recipe = tuple[GraphSpec, BuildOptions, Scaling, CommonSpace | None]
 
 
-def _run_shards(
-    corpus: Corpus, folder: Path, jobs: list[np.ndarray[Any, Any]], recipe: Recipe, workers: int
-) -> Iterator[int]:
+def _run_shards(corpus: Corpus, folder: Path, jobs: list[np.ndarray[Any, Any]], recipe: Recipe, workers: int) -> Iterator[int]:
     """Make every shard that is not there yet; yields the number of dialogues of each as it is done."""
     todo = [(k, job) for k, job in enumerate(jobs) if not _is_complete(folder, k)]
     yield from (len(job) for k, job in enumerate(jobs) if k not in {i for i, _ in todo})
@@ -170,9 +166,7 @@ def _is_complete(folder: Path, number: int) -> bool:
     return True
 
 
-def _make_shard(
-    corpus: Corpus | Path, folder: Path, number: int, dialogues: np.ndarray[Any, Any], recipe: Recipe
-) -> int:
+def _make_shard(corpus: Corpus | Path, folder: Path, number: int, dialogues: np.ndarray[Any, Any], recipe: Recipe) -> int:
     if isinstance(corpus, Path):
         torch.set_num_threads(1)  # one of several workers
         corpus = open_corpus(corpus)
@@ -180,9 +174,7 @@ def _make_shard(
     structure = structure_of(corpus, spec, dialogues)
     edges = {t: structure.edges(t) for t in spec.edge_types}
     owner = {n: structure.dialogue[structure.nodes[n]] for n in spec.node_types}
-    counts: dict[str, list[int]] = {
-        f"nodes {n}": torch.bincount(owner[n], minlength=len(dialogues)).tolist() for n in spec.node_types
-    }
+    counts: dict[str, list[int]] = {f"nodes {n}": torch.bincount(owner[n], minlength=len(dialogues)).tolist() for n in spec.node_types}
     for t, (_, dst) in edges.items():
         counts[f"edges {' '.join(t)}"] = torch.bincount(owner[t[2]][dst], minlength=len(dialogues)).tolist()
     files = {}
@@ -219,9 +211,7 @@ def dialogue_graphs(
     from dgl_merc._dgl import dgl
 
     raw = _features(corpus, structure)
-    weights = feature_weights(
-        structure, {m: torch.from_numpy(scaling.apply(m, x.numpy())) for m, x in raw.items()}, space
-    )
+    weights = feature_weights(structure, {m: torch.from_numpy(scaling.apply(m, x.numpy())) for m, x in raw.items()}, space)
     edges = {t: structure.edges(t) for t in structure.spec.edge_types}
     node_data = _node_data(corpus, structure, raw if features else {})
     first = {n: structure.counts[n][structure.offsets].tolist() for n in structure.spec.node_types}
@@ -235,9 +225,7 @@ def dialogue_graphs(
             for t, (src, dst) in edges.items()
         }
         sizes = {n: first[n][d + 1] - first[n][d] for n in structure.spec.node_types}
-        graph = dgl.heterograph(
-            {t: (s.int(), e.int()) for t, (s, e) in parts.items()}, num_nodes_dict=sizes, idtype=torch.int32
-        )
+        graph = dgl.heterograph({t: (s.int(), e.int()) for t, (s, e) in parts.items()}, num_nodes_dict=sizes, idtype=torch.int32)
         for t, w in weights.items():
             graph.edges[t].data["weight"] = w[cut[t][d] : cut[t][d + 1]].clone()
         for n, data in node_data.items():
@@ -264,9 +252,7 @@ def _node_data(corpus: Corpus, structure: Structure, features: dict[str, Tensor]
         if target.kind == "classes":
             utterance[name] = torch.from_numpy(corpus.labels(name)[rows])
         else:
-            utterance[name] = torch.from_numpy(
-                corpus.utterances[name].to_numpy(dtype=np.float32, na_value=np.nan)[rows]
-            )
+            utterance[name] = torch.from_numpy(corpus.utterances[name].to_numpy(dtype=np.float32, na_value=np.nan)[rows])
     data = {UTTERANCE: utterance}
     for m in structure.spec.modalities:
         data[m] = {"utterance": structure.position[structure.nodes[m]].int()}
@@ -275,9 +261,7 @@ def _node_data(corpus: Corpus, structure: Structure, features: dict[str, Tensor]
     return data
 
 
-def _write_manifest(
-    corpus: Corpus, folder: Path, spec: GraphSpec, options: BuildOptions, space: CommonSpace | None, out: Path
-) -> None:
+def _write_manifest(corpus: Corpus, folder: Path, spec: GraphSpec, options: BuildOptions, space: CommonSpace | None, out: Path) -> None:
     """Collect the shards' records; they have served, and go."""
     assert corpus.path is not None
     files: dict[str, Any] = {}
@@ -320,9 +304,7 @@ def _write_manifest(
             "spec": spec.to_json(),
             "options": asdict(options),
             "index_type": "int32",
-            "counts": {
-                str(split): {k: int(v) for k, v in row.items()} for split, row in totals.to_dict("index").items()
-            },
+            "counts": {str(split): {k: int(v) for k, v in row.items()} for split, row in totals.to_dict("index").items()},
             "correlations": dict(space.correlations) if space else {},
             "files": files,
         },

@@ -50,9 +50,7 @@ def canonical_correlation(a: Array, b: Array, components: int, ridge: float) -> 
 
     def inverse_root(x: Array) -> Array:
         covariance = x.T @ x / len(x)
-        values, vectors = np.linalg.eigh(
-            covariance + ridge * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-        )
+        values, vectors = np.linalg.eigh(covariance + ridge * np.trace(covariance) / len(covariance) * np.eye(len(covariance)))
         root: Array = (vectors / np.sqrt(np.maximum(values, 1e-12))) @ vectors.T
         return root
 

@@ -32,9 +32,7 @@ __all__ = ["SCHEMA_VERSION", "Store", "open_store", "structure_of"]
 SCHEMA_VERSION = 1
 
 
-def structure_of(
-    corpus: Corpus, spec: GraphSpec, dialogues: np.ndarray[Any, np.dtype[np.int64]] | None = None
-) -> Structure:
+def structure_of(corpus: Corpus, spec: GraphSpec, dialogues: np.ndarray[Any, np.dtype[np.int64]] | None = None) -> Structure:
     """The structure of some dialogues of a corpus (default: all), with their numbers in the corpus as keys.
 
     Raises:
@@ -58,15 +56,11 @@ def structure_of(
     )
 
 
-def utterance_rows(
-    corpus: Corpus, dialogues: np.ndarray[Any, np.dtype[np.int64]]
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def utterance_rows(corpus: Corpus, dialogues: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The utterances of dialogues, in the order given."""
     lengths = corpus.lengths[dialogues]
     begin = np.cumsum(lengths) - lengths
-    rows: np.ndarray[Any, np.dtype[np.int64]] = np.arange(lengths.sum()) + np.repeat(
-        corpus.offsets[:-1][dialogues] - begin, lengths
-    )
+    rows: np.ndarray[Any, np.dtype[np.int64]] = np.arange(lengths.sum()) + np.repeat(corpus.offsets[:-1][dialogues] - begin, lengths)
     return rows
 
 
@@ -99,9 +93,7 @@ class Store:
         place = next((p for p in places if (p / "corpus.json").is_file()), None)
         if place is None:
             tried = " nor at ".join(dict.fromkeys(map(str, places)))
-            raise InputError(
-                f"{at(self.path)}its corpus {reference['name']!r} is not at {tried}; move it back or build the graphs again"
-            )
+            raise InputError(f"{at(self.path)}its corpus {reference['name']!r} is not at {tried}; move it back or build the graphs again")
         corpus = open_corpus(place)
         if corpus.content_sha256 != reference["content_sha256"]:
             raise InputError(
@@ -122,9 +114,7 @@ class Store:
         row = self.dialogues.iloc[number]
         shard = row["shard"]
         if not shard:
-            raise InputError(
-                f"{at(self.path)}was built with --no-edges and holds no graphs; use structure_of(store.corpus, store.spec)"
-            )
+            raise InputError(f"{at(self.path)}was built with --no-edges and holds no graphs; use structure_of(store.corpus, store.spec)")
         if shard not in self._verified:
             verify_files(self.path, {shard: self.manifest["files"][shard]}, hashes=True)
             self._verified.add(shard)
@@ -160,9 +150,7 @@ def open_store(path: Path) -> Store:
         InputError: not a store, damaged, unfinished, or of a newer schema.
     """
     if not (path / "manifest.json").is_file():
-        raise InputError(
-            f"{at(path)}expected a store with manifest.json in it, found none; `dglmerc build-graphs CORPUS {path}` makes one"
-        )
+        raise InputError(f"{at(path)}expected a store with manifest.json in it, found none; `dglmerc build-graphs CORPUS {path}` makes one")
     manifest = read_json(path / "manifest.json")
     version = manifest.get("schema_version")
     if not isinstance(version, int) or version > SCHEMA_VERSION:
@@ -175,6 +163,4 @@ def open_store(path: Path) -> Store:
         table = read_parquet(path / "dialogues.parquet")
         return Store(path, manifest, spec, table)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{at(path / 'manifest.json')}expected the entries of schema {SCHEMA_VERSION}, found a fault at {error}"
-        ) from None
+        raise InputError(f"{at(path / 'manifest.json')}expected the entries of schema {SCHEMA_VERSION}, found a fault at {error}") from None

@@ -57,9 +57,7 @@ class Structure:
         if self.keys is None:
             object.__setattr__(self, "keys", torch.arange(len(self.lengths), device=self.lengths.device))
         if self.lengths.ndim != 1 or self.lengths.dtype != torch.int64 or (self.lengths < 1).any():
-            raise ValueError(
-                f"lengths must be [B] int64, each at least 1, got {self.lengths.dtype} {list(self.lengths.shape)}"
-            )
+            raise ValueError(f"lengths must be [B] int64, each at least 1, got {self.lengths.dtype} {list(self.lengths.shape)}")
         total = int(self.lengths.sum())
         expected = {
             "presence": ((total, len(self.spec.modalities)), torch.bool),
@@ -217,9 +215,7 @@ class Structure:
         owner = {n: self.dialogue[self.nodes[n]] for n in self.spec.node_types}
         batch = self.num_dialogues
         graph.set_batch_num_nodes({n: torch.bincount(owner[n], minlength=batch) for n in self.spec.node_types})
-        graph.set_batch_num_edges(
-            {t: torch.bincount(owner[t[2]][dst], minlength=batch) for t, (_, dst) in edges.items()}
-        )
+        graph.set_batch_num_edges({t: torch.bincount(owner[t[2]][dst], minlength=batch) for t, (_, dst) in edges.items()})
         for n in self.spec.node_types:
             graph.nodes[n].data["position"] = self.position[self.nodes[n]]
             graph.nodes[n].data["dialogue"] = self.keys[owner[n]]

@@ -22,9 +22,7 @@ __all__ = ["feature_weights", "similarity_along"]
 _WASTE = 4.0  # blocks may hold this many times the edges' number before the edges themselves are cheaper
 
 
-def similarity_along(
-    structure: Structure, edge_type: EdgeType, x_src: Tensor, x_dst: Tensor
-) -> Tensor:
+def similarity_along(structure: Structure, edge_type: EdgeType, x_src: Tensor, x_dst: Tensor) -> Tensor:
     """The arccos similarity of every edge of a type.
 
     Args:
@@ -51,13 +49,9 @@ def similarity_along(
         begin += dots[-1].numel()
     u, v = structure.nodes[source].index_select(0, src), structure.nodes[target].index_select(0, dst)
     # base + position(v) * width + position(u), with position = utterance - offset; the part that depends on v alone is made once
-    row = (base - structure.offsets[:-1] * (width + 1))[structure.dialogue] + structure.nodes[UTTERANCE] * width[
-        structure.dialogue
-    ]
+    row = (base - structure.offsets[:-1] * (width + 1))[structure.dialogue] + structure.nodes[UTTERANCE] * width[structure.dialogue]
     dot = torch.cat(dots).index_select(0, row.index_select(0, v) + u)
-    return arccos_similarity(
-        dot * _inverse_norms(x_src).index_select(0, src) * _inverse_norms(x_dst).index_select(0, dst)
-    )
+    return arccos_similarity(dot * _inverse_norms(x_src).index_select(0, src) * _inverse_norms(x_dst).index_select(0, dst))
 
 
 def _by_position(structure: Structure, block: Block, node_type: str, x: Tensor) -> Tensor:
@@ -74,9 +68,7 @@ def _inverse_norms(x: Tensor) -> Tensor:
     return torch.where(norms > 1e-8, norms.clamp_min(1e-8).reciprocal(), 0.0)
 
 
-def feature_weights(
-    structure: Structure, features: Mapping[str, Tensor], space: CommonSpace | None
-) -> dict[EdgeType, Tensor]:
+def feature_weights(structure: Structure, features: Mapping[str, Tensor], space: CommonSpace | None) -> dict[EdgeType, Tensor]:
     """The weights that ``build-graphs`` stores.
 
     Args:

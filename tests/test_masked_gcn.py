@@ -23,7 +23,9 @@ def structure_for(spec: GraphSpec, lengths: list[int], drop: float = 0.3, seed: 
     total = sum(lengths)
     presence = torch.rand(total, len(spec.modalities), generator=generator) >= drop
     speakers = torch.randint(0, 3, (total,), generator=generator)
-    return replace(Structure.of(lengths, spec, presence=presence.tolist(), speakers=speakers.tolist()), keys=torch.arange(len(lengths)) * 7 + 3)
+    return replace(
+        Structure.of(lengths, spec, presence=presence.tolist(), speakers=speakers.tolist()), keys=torch.arange(len(lengths)) * 7 + 3
+    )
 
 
 def features_for(s: Structure, width: int, seed: int) -> dict[str, Tensor]:
@@ -34,7 +36,9 @@ def features_for(s: Structure, width: int, seed: int) -> dict[str, Tensor]:
 def agree(s: Structure, backend: str, mask: HashMask | None, degree: str, rescale: bool, aleph: float, layers: int = 2) -> None:
     n, h = features_for(s, 5, 1), features_for(s, 4, 2)
     generator = torch.Generator().manual_seed(3)
-    matrices = [torch.randn(4, 3, dtype=torch.float64, generator=generator), torch.randn(3, 6, dtype=torch.float64, generator=generator)][:layers]
+    matrices = [torch.randn(4, 3, dtype=torch.float64, generator=generator), torch.randn(3, 6, dtype=torch.float64, generator=generator)][
+        :layers
+    ]
     scale = torch.tensor(aleph, dtype=torch.float64)
     edges = StackedEdges.of_structure(s)
     left = torch.ones(len(edges.src), dtype=torch.bool)
@@ -73,7 +77,10 @@ SPECS = {
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
-@pytest.mark.parametrize(("mask", "degree", "rescale"), [(None, "masked", False), (HashMask(5, 0.4, 2), "masked", False), (HashMask(5, 0.4), "full", False), (HashMask(9, 0.6), "full", True)])
+@pytest.mark.parametrize(
+    ("mask", "degree", "rescale"),
+    [(None, "masked", False), (HashMask(5, 0.4, 2), "masked", False), (HashMask(5, 0.4), "full", False), (HashMask(9, 0.6), "full", True)],
+)
 def test_agrees_with_the_loop(backend, spec, mask, degree, rescale):
     agree(structure_for(spec, [1, 4, 2, 7]), backend, mask, degree, rescale, aleph=0.7)
 
@@ -132,7 +139,16 @@ def test_returned_weights_are_the_propagation(degree):
     x = features_for(s, 4, 1)
     got = {}
     for backend in BACKENDS:
-        y, entries, diagonal = masked_gcn(s, x, [torch.eye(4, dtype=torch.float64)], weight=ArccosWeight(x), mask=mask, degree=degree, backend=backend, return_weights=True)
+        y, entries, diagonal = masked_gcn(
+            s,
+            x,
+            [torch.eye(4, dtype=torch.float64)],
+            weight=ArccosWeight(x),
+            mask=mask,
+            degree=degree,
+            backend=backend,
+            return_weights=True,
+        )
         edges = StackedEdges.of_structure(s)
         h = torch.cat(list(x.values()))
         p = torch.zeros(len(h), len(h), dtype=torch.float64)
@@ -241,5 +257,7 @@ def test_mask_is_symmetric_has_its_rate_and_depends_on_all_it_names():
         assert 0.3 < (other != kept).double().mean() < 0.54  # independent masks differ in 2 * .3 * .7 = .42 of the edges
     rows = matrix[:60, :60].double()
     assert abs(torch.corrcoef(rows)[~torch.eye(60, dtype=torch.bool)].mean()) < 0.03, "neighbouring nodes' masks are related"
-    nodes = HashMask(1, 0.7).kept_nodes(HashMask(1, 0.7).node_words(*[torch.arange(20000), torch.zeros(20000, dtype=torch.long), torch.zeros(20000, dtype=torch.long)], 3))
+    nodes = HashMask(1, 0.7).kept_nodes(
+        HashMask(1, 0.7).node_words(*[torch.arange(20000), torch.zeros(20000, dtype=torch.long), torch.zeros(20000, dtype=torch.long)], 3)
+    )
     assert abs(nodes.double().mean() - 0.3) < 0.015

@@ -61,9 +61,7 @@ def _check_names(table: pd.DataFrame, features: Mapping[str, Array], where: str)
     foreign = ~table["split"].isin(SPLITS)
     if foreign.any():
         row = int(np.argmax(foreign.to_numpy()))
-        raise InputError(
-            f"{utterance_at(table, row, where)}expected a split among {', '.join(SPLITS)}, found {table['split'].iloc[row]!r}"
-        )
+        raise InputError(f"{utterance_at(table, row, where)}expected a split among {', '.join(SPLITS)}, found {table['split'].iloc[row]!r}")
 
 
 def _check_dialogues(table: pd.DataFrame, where: str) -> None:

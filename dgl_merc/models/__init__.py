@@ -1,0 +1,29 @@
+"""Models: they only compose layers, and each has its settings in one dataclass. Presets name a model and what it is trained with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dgl_merc.models.base import Model, ModelInput
+from dgl_merc.models.bilstm import BiLSTM, BiLSTMOptions
+from dgl_merc.models.mglra import MGLRA, MGLRAOptions
+
+__all__ = ["MODELS", "Model", "ModelInput", "build_model", "options_of"]
+
+MODELS: dict[str, tuple[type[Model], type[Any]]] = {
+    "bilstm": (BiLSTM, BiLSTMOptions),
+    "mglra": (MGLRA, MGLRAOptions),
+}
+"""Name -> (model, its options)."""
+
+
+def options_of(name: str) -> type[Any]:
+    """The dataclass of a model's settings."""
+    return MODELS[name][1]
+
+
+def build_model(name: str, given: ModelInput, options: Any) -> Model:
+    """A model with fresh weights, drawn from torch's generator."""
+    make: Any = MODELS[name][0]
+    model: Model = make(given, options)
+    return model

@@ -1,0 +1,207 @@
+"""``dglmerc import``: public layouts, anyone's own tables and the embedded corpus, into the open format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from dgl_merc.errors import InputError, at
+
+if TYPE_CHECKING:
+    from dgl_merc.corpus import Corpus
+
+__all__ = ["import_corpus"]
+
+Command = Callable[..., None]
+
+
+@click.group("import")
+def import_corpus() -> None:
+    """Import conversations into a corpus folder."""
+
+
+def _names(_context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """``a,b,c`` as names."""
+    if value is None:
+        return ()
+    names = tuple(name.strip() for name in value.split(","))
+    if not all(names) or len(set(names)) != len(names) or len(names) < 2:
+        raise InputError(f"--{option.name}: expected two or more different names with commas between them, found {value!r}")
+    return names
+
+
+OUT = click.argument("out", type=click.Path(path_type=Path))
+FORCE = click.option("--force", is_flag=True, help="Replace the corpus in OUT.")
+_SHARED = (
+    click.option(
+        "--features",
+        multiple=True,
+        metavar="MODALITY=SOURCE",
+        help="Where a modality's features are; once per modality. FILE.npy: row i belongs to row i of the CSV, {split} in "
+        "the name stands for one file per split. FILE.npz:ARRAY,log(ARRAY): joined by the archive's dialogue_id, "
+        "utterance_id (or position) and split; functions: log, log1p, sqrt, face (landmarks around the eyes). "
+        "columns:NAME,text_*,f0..f9: columns of the table.",
+    ),
+    click.option(
+        "--nan",
+        type=click.Choice(["error", "absent"]),
+        default="error",
+        show_default=True,
+        help="Whether a NaN, an infinity or a value outside a function's domain is an error or makes the modality absent there (counted).",
+    ),
+    click.option(
+        "--classes",
+        metavar="A,B,C",
+        callback=_names,
+        help="The emotions to learn, in this order; other labels become context.",
+    ),
+    click.option(
+        "--label-only-where",
+        multiple=True,
+        metavar="MODALITY",
+        help="Utterances without this modality lose every label and become context. May be repeated.",
+    ),
+    FORCE,
+)
+
+
+def shared_options(command: Command) -> Command:
+    """What every reader of files takes."""
+    for option in reversed(_SHARED):
+        command = option(command)
+    return command
+
+
+@import_corpus.command("meld")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@OUT
+@shared_options
+def meld(
+    folder: Path,
+    out: Path,
+    features: tuple[str, ...],
+    nan: Literal["error", "absent"],
+    classes: tuple[str, ...],
+    label_only_where: tuple[str, ...],
+    force: bool,
+) -> None:
+    """Import MELD's official CSVs from DIR ({train,dev,test}_sent_emo.csv) into OUT.
+
+    Where features exist for some emotions only, their presence tells the emotion: name those emotions with --classes
+    and the modality with --label-only-where.
+    """
+    from dgl_merc.corpus.readers.meld import read_meld
+
+    _check_out(out, folder, force=force)
+    corpus = read_meld(folder, features, classes=classes, label_only_where=label_only_where, nan=nan)
+    _write(corpus, out, force=force)
+
+
+@import_corpus.command("table")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@OUT
+@shared_options
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME[:LOW..HIGH]",
+    help="A column of labels, or with LOW..HIGH of numbers. May be repeated. Default: emotion, if there.",
+)
+@click.option("--dialogue", metavar="COLUMN", help="Column of the dialogue's name. Default: dialogue_id.")
+@click.option("--utterance", metavar="COLUMN", help="Column of the utterance's name. Default: utterance_id, if there.")
+@click.option("--position", metavar="COLUMN", help="Column that orders a dialogue's utterances. Default: position, if there.")
+@click.option("--speaker", metavar="COLUMN", help="Column of the speaker. Default: speaker.")
+@click.option("--split", metavar="COLUMN", help="Column that says train, dev or test. Default: split.")
+@click.option("--text", metavar="COLUMN", help="Column of what was said. Default: text, if there.")
+@click.option("--start", metavar="COLUMN", help="Column of the time an utterance begins. Default: start, if there.")
+@click.option("--end", metavar="COLUMN", help="Column of the time an utterance ends. Default: end, if there.")
+@click.option("--one-split", type=click.Choice(["train", "dev", "test"]), help="Put all rows into one split.")
+def table(
+    file: Path,
+    out: Path,
+    features: tuple[str, ...],
+    nan: Literal["error", "absent"],
+    classes: tuple[str, ...],
+    label_only_where: tuple[str, ...],
+    force: bool,
+    targets: tuple[str, ...],
+    one_split: str | None,
+    **columns: str | None,
+) -> None:
+    """Import your own conversations: FILE is a CSV with one row per utterance.
+
+    It needs columns for dialogue, speaker and split. An utterance with an empty label is context. Other columns
+    are kept.
+    """
+    from dgl_merc.corpus.readers.table import Columns, read_table
+
+    _check_out(out, file, force=force)
+    corpus = read_table(
+        file,
+        features,
+        columns=Columns(**columns),
+        targets=targets,
+        classes=classes,
+        label_only_where=label_only_where,
+        nan=nan,
+        one_split=one_split,
+    )
+    _write(corpus, out, force=force)
+
+
+@import_corpus.command("synthetic")
+@OUT
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random numbers.")
+@FORCE
+def synthetic(out: Path, seed: int, force: bool) -> None:
+    """Write the embedded corpus, whose best possible scores are known, into OUT."""
+    from dgl_merc.corpus.synthetic import synthetic_corpus
+
+    _check_out(out, None, force=force)
+    _write(synthetic_corpus(seed), out, force=force)
+
+
+def _check_out(out: Path, source: Path | None, *, force: bool) -> None:
+    """Before anything is read: OUT is free, or a corpus that may be replaced, and not around the data."""
+    if source is not None and source.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{at(out)}expected a folder apart from the data, found {source} in it; name another folder")
+    if out.is_dir() and any(out.iterdir()):
+        if not force:
+            raise InputError(f"{at(out)}exists and is not empty; name another folder or pass --force to replace it")
+        if not (out / "corpus.json").is_file():
+            raise InputError(f"{at(out)}expected a corpus to replace, found no corpus.json; --force replaces only a corpus")
+
+
+def _write(corpus: Corpus, out: Path, *, force: bool) -> None:
+    """Save, then print what is in it."""
+    from dgl_merc.cli.console import print_line, print_notes, print_table
+    from dgl_merc.corpus import save_corpus
+    from dgl_merc.corpus.summary import label_table, shared_speakers, split_table
+
+    saved = save_corpus(corpus, out, force=force)
+    print_table(split_table(saved), f"{saved.name}: what is in it")
+    for name, target in saved.targets.items():
+        if target.kind == "classes":
+            print_table(label_table(saved, name), f"{name}: utterances per label")
+    print_notes([*saved.notes, f"speakers: {shared_speakers(saved)} occur in more than one split"])
+    _print_ceilings(saved.source.get("ceilings") or {})
+    print_line(f"Written to {out}")
+
+
+def _print_ceilings(ceilings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """What the model that drew the corpus scores itself, for each set of modalities and each view of the context."""
+    import pandas as pd
+
+    from dgl_merc.cli.console import print_table
+
+    if ceilings:
+        scores = {
+            m: {view: f"{score['weighted_f1']:.1f} ({score['accuracy']:.1f})" for view, score in row.items()} for m, row in ceilings.items()
+        }
+        print_table(
+            pd.DataFrame.from_dict(scores, orient="index"), "ceilings on test: weighted F1 (accuracy, more than which no model expects)"
+        )

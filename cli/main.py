@@ -1,0 +1,70 @@
+"""The command ``dglmerc``: a group of commands, one file each, and the one place where errors become a line for people.
+
+Importing this module loads click and nothing heavy; commands import what they need when they run.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from dgl_merc.cli.build_graphs import build_graphs
+from dgl_merc.cli.env import env
+from dgl_merc.cli.fit import fit
+from dgl_merc.cli.import_corpus import import_corpus
+from dgl_merc.cli.verify import verify
+from dgl_merc.errors import InputError
+from dgl_merc.version import __version__
+
+__all__ = ["Commands", "main"]
+
+
+class Failure(click.ClickException):
+    """One line on stderr, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print ``dglmerc: error: ...``."""
+        click.echo(f"dglmerc: error: {self.message}", file=file, err=file is None)
+
+
+class Commands(click.Group):
+    """Exit codes: 0 done, 2 bad input or a fault of the file system (one line, no traceback), 130 interrupted."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise Failure(str(error)) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Failure(_in_words(error)) from None
+        except KeyboardInterrupt:
+            click.echo("dglmerc: interrupted; nothing was left half-written", err=True)
+            raise click.exceptions.Exit(130) from None
+
+
+def _in_words(error: OSError) -> str:
+    """A file system's complaint on one line: the file, then what is wrong."""
+    what = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    return f"{error.filename}: {what}" if error.filename is not None else what
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="dglmerc")
+def main() -> None:
+    """Multimodal emotion recognition in conversation as learning on DGL heterographs.
+
+    A corpus is imported, becomes graphs, and a model is fitted to them; at every step the graph can be looked at.
+    """
+
+
+main.add_command(import_corpus)
+main.add_command(build_graphs)
+main.add_command(fit)
+main.add_command(verify)
+main.add_command(env)

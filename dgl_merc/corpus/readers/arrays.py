@@ -1,0 +1,93 @@
+"""NumPy files from anywhere, read without pickle; whatever is wrong with one is said in one line."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dgl_merc.errors import InputError, at
+
+__all__ = ["as_features", "load_npy", "load_npz"]
+
+Array = npt.NDArray[Any]
+
+_FAULTS = (
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy and zipfile raise on a damaged or foreign file (RuntimeError: encrypted, or of an unknown compression)."""
+
+
+def load_npy(path: Path) -> Array:
+    """The array of a ``.npy`` file, memory-mapped.
+
+    Raises:
+        InputError: not such a file, damaged, or holding Python objects.
+    """
+    try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+        x: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _FAULTS as error:
+        raise InputError(f"{at(path)}expected a NumPy .npy array of numbers, found something else ({_first_line(error)})") from None
+    return x
+
+
+def load_npz(path: Path, wanted: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Array]:
+    """Arrays of a ``.npz`` archive.
+
+    Args:
+        path: of the archive.
+        wanted: names that must be there.
+        optional: names that may be.
+
+    Raises:
+        InputError: not an archive, damaged, without one of the wanted arrays, or holding Python objects.
+    """
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{at(path)}expected a NumPy .npz archive, found something else or a truncated one")
+    arrays: dict[str, Array] = {}
+    name = "the archive"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            there = list(archive.files)
+            for name in dict.fromkeys([*wanted, *optional]):
+                if name in there:
+                    arrays[name] = archive[name]
+    except _FAULTS as error:
+        raise InputError(f"{at(path)}{name}: expected an array without Python objects, found a fault ({_first_line(error)})") from None
+    if missing := [name for name in wanted if name not in arrays]:
+        raise InputError(f"{at(path)}expected an array {missing[0]!r}, found the arrays: {', '.join(there) or 'none'}")
+    return arrays
+
+
+def as_features(x: Array, path: Path, name: str = "") -> Array:
+    """[R, W] from [R, W] or [R]: real numbers only.
+
+    Raises:
+        InputError: another number of dimensions, no columns, or not real numbers.
+    """
+    label = f"{name}: " if name else ""
+    if x.dtype.kind not in "fiu":
+        raise InputError(f"{at(path)}{label}expected real numbers, found dtype {x.dtype}")
+    if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[1] == 0):
+        raise InputError(f"{at(path)}{label}expected an array [rows, width] (one vector an utterance), found shape {list(x.shape)}")
+    return x[:, None] if x.ndim == 1 else x
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:160]

@@ -1,0 +1,76 @@
+"""Features in columns of the table itself; a row whose cells are all empty lacks the modality."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from dgl_merc.corpus.readers.expressions import Part
+from dgl_merc.corpus.readers.feature_spec import FeatureSpec
+from dgl_merc.corpus.readers.loaded import Loaded
+from dgl_merc.corpus.readers.rows import Rows
+from dgl_merc.errors import InputError
+
+__all__ = ["load_by_column", "matching_columns"]
+
+_SPAN = re.compile(r"(?P<stem>.*?)(?P<low>\d+)\.\.(?P=stem)(?P<high>\d+)")
+
+
+def load_by_column(spec: FeatureSpec, rows: Rows, columns: Mapping[str, list[str]] | None) -> Loaded:
+    """Numbers from cells; a single empty one among others is a NaN.
+
+    Args:
+        spec: which columns.
+        rows: [U] the utterances.
+        columns: column -> [U] cells; None: the reader's files have no such columns.
+
+    Raises:
+        InputError: no such column, or a cell that is no number.
+    """
+    if columns is None:
+        raise InputError(f"{spec.where}expected a .npy or .npz file: only `import table` takes features from columns")
+    names = matching_columns(spec, list(columns))
+    cells = np.array([[cell.strip() for cell in columns[name]] for name in names], dtype=object).T
+    utterance = np.flatnonzero((cells != "").any(axis=1))
+    made = np.array([[_number(rows, int(row), name, cells[row, j]) for j, name in enumerate(names)] for row in utterance])
+    made = made.reshape(len(utterance), len(names))
+    return Loaded([Part("", made, made)], utterance, why_absent="their cells are empty")
+
+
+def _number(rows: Rows, row: int, name: str, cell: str) -> float:
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        raise InputError(f"{rows.at(row)}{name}: expected a number, found {cell!r}") from None
+
+
+def matching_columns(spec: FeatureSpec, there: list[str]) -> list[str]:
+    """The columns that a spec's names, patterns and ranges stand for, in order.
+
+    Args:
+        spec: with ``columns``.
+        there: the table's columns.
+
+    Raises:
+        InputError: one stands for no column, or a column is named twice.
+    """
+    names: list[str] = []
+    for piece in spec.columns:
+        found = _expand(piece, there)
+        if missing := [name for name in found or [piece] if name not in there]:
+            raise InputError(f"{spec.where}expected a column {missing[0]!r}, found the columns: {', '.join(there)}")
+        names += found
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{spec.where}expected each column once, found {twice[0]!r} twice")
+    return names
+
+
+def _expand(piece: str, there: list[str]) -> list[str]:
+    if piece in there:
+        return [piece]
+    if span := _SPAN.fullmatch(piece):
+        return [f"{span['stem']}{number}" for number in range(int(span["low"]), int(span["high"]) + 1)]
+    return [name for name in there if fnmatch.fnmatchcase(name, piece)]

@@ -1,0 +1,46 @@
+"""Features by row: row i of a ``.npy`` belongs to row i of the CSV, or of that split's rows where the name holds ``{split}``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dgl_merc.corpus.readers.arrays import as_features, load_npy
+from dgl_merc.corpus.readers.expressions import Part
+from dgl_merc.corpus.readers.feature_spec import FeatureSpec
+from dgl_merc.corpus.readers.loaded import Ints, Loaded, require_width
+from dgl_merc.corpus.readers.rows import Rows
+from dgl_merc.errors import InputError, at
+
+__all__ = ["load_by_row"]
+
+
+def load_by_row(spec: FeatureSpec, rows: Rows, folder: Path) -> Loaded:
+    """Every utterance gets the row it was read in.
+
+    Raises:
+        InputError: another number of rows than the CSV has, or splits of different widths.
+    """
+    groups = _groups(spec, rows)
+    files = {split: spec.resolve(folder, split) for split in groups}
+    first = next(iter(files.values()))
+    pieces: list[np.ndarray] = []
+    for split, (mine, number) in groups.items():
+        x = as_features(load_npy(files[split]), files[split])
+        if len(x) != len(mine):
+            of = f" of {split}" if split else ""
+            advice = "" if split or len(set(rows.places["file"])) == 1 else "; {split} in the name stands for one file per split"
+            raise InputError(f"{at(files[split])}expected {len(mine)} rows, one for each row{of} in the CSV, found {len(x)}{advice}")
+        require_width(files[split], spec.modality, x.shape[1], first, pieces[0].shape[1] if pieces else x.shape[1])
+        pieces.append(np.asarray(x[number]))
+    made = np.concatenate(pieces)
+    return Loaded([Part("", made, made)], np.concatenate([mine for mine, _ in groups.values()]), files)
+
+
+def _groups(spec: FeatureSpec, rows: Rows) -> dict[str, tuple[Ints, Ints]]:
+    """Split (or "") -> its utterances, and the row of the file that belongs to each."""
+    if not spec.per_split:
+        return {"": (np.arange(len(rows)), rows.places["read"].to_numpy(dtype=np.int64))}
+    splits, rank = rows.table["split"].to_numpy(dtype=object), rows.rank_in_split()
+    return {split: (mine := np.flatnonzero(splits == split), rank[mine]) for split in dict.fromkeys(splits)}

@@ -1,0 +1,115 @@
+"""The grammar of ``--features``: which modality comes from which file, and how its rows find their utterances.
+
+text={split}_sent_emo.minilm.npy       by row: row i of the array is row i of the CSV ({split}: of that split's rows)
+audio=av.npz:mfcc13,log(mel128)        by key: arrays of the archive, joined by its dialogue_id, utterance_id and split
+text=columns:text_*                    from columns of the table: a name, a pattern, or a range such as f0..f9
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dgl_merc.corpus.readers.expressions import Expression, parse_expressions
+from dgl_merc.errors import InputError, at
+
+__all__ = ["FeatureSpec", "parse_specs"]
+
+_FILE = re.compile(r"(?P<path>.+?\.(?P<kind>npy|npz))(?::(?P<rest>.*))?", re.DOTALL)
+_FORM = "expected MODALITY=FILE.npy, MODALITY=FILE.npz:ARRAY,... or MODALITY=columns:NAME,..."
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """One ``--features`` option.
+
+    Attributes:
+        text: as it was given.
+        modality: a plain word.
+        kind: where the numbers are.
+        path: of the file, perhaps with ``{split}`` in it; empty for columns.
+        expressions: the arrays of an archive.
+        columns: names, patterns and ranges of columns.
+    """
+
+    text: str
+    modality: str
+    kind: Literal["npy", "npz", "columns"]
+    path: str = ""
+    expressions: tuple[Expression, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """The beginning of messages about the option itself."""
+        return f"--features {self.text}: "
+
+    @property
+    def per_split(self) -> bool:
+        """Whether there is one file per split."""
+        return "{split}" in self.path
+
+    def resolve(self, folder: Path, split: str = "") -> Path:
+        """The file: relative to ``folder``, else to the working directory.
+
+        Raises:
+            InputError: in neither place; the message names both.
+        """
+        name = self.path.replace("{split}", split)
+        places = [folder / name, Path(name)]
+        for place in places:
+            if place.is_file():
+                return place
+        tried = " and ".join(dict.fromkeys(str(place) for place in places))
+        raise InputError(f"{at(places[0])}{self.modality}: expected a file, found none; tried {tried} (--features {self.text})")
+
+
+def parse_specs(texts: tuple[str, ...] | list[str]) -> tuple[FeatureSpec, ...]:
+    """The ``--features`` options, in order.
+
+    Raises:
+        InputError: none, not of the form, or two for one modality.
+    """
+    if not texts:
+        raise InputError("expected features of at least one modality, found no --features; pass, say, --features 'text=FILE.npy'")
+    specs = tuple(parse_spec(text) for text in texts)
+    for number, spec in enumerate(specs):
+        if any(spec.modality == other.modality for other in specs[:number]):
+            raise InputError(f"{spec.where}expected each modality once, found {spec.modality!r} twice")
+    return specs
+
+
+def parse_spec(text: str) -> FeatureSpec:
+    """One ``--features`` option.
+
+    >>> spec = parse_spec("audio=av.npz:mfcc13,log(mel128)")
+    >>> spec.modality, spec.kind, spec.path, [e.text for e in spec.expressions]
+    ('audio', 'npz', 'av.npz', ['mfcc13', 'log(mel128)'])
+
+    Raises:
+        InputError: not of the form.
+    """
+    where = f"--features {text}: "
+    modality, equals, rest = text.partition("=")
+    modality = modality.strip()
+    if not equals or not rest:
+        raise InputError(f"{where}{_FORM}, found no {'file' if equals else 'equals sign'}")
+    if not modality.isidentifier() or modality == "utterance":
+        raise InputError(f"{where}expected a modality named by a plain word other than 'utterance', found {modality!r}")
+    if rest.startswith("columns:"):
+        columns = tuple(piece.strip() for piece in rest.removeprefix("columns:").split(",") if piece.strip())
+        if not columns:
+            raise InputError(f"{where}expected names of columns, found none")
+        return FeatureSpec(text, modality, "columns", columns=columns)
+    file = _FILE.fullmatch(rest)
+    if not file:
+        raise InputError(f"{where}{_FORM}, found {rest!r}")
+    if file["kind"] == "npy":
+        if file["rest"] is not None:
+            raise InputError(f"{where}expected nothing behind .npy (it holds one array), found ':{file['rest']}'")
+        return FeatureSpec(text, modality, "npy", file["path"])
+    if not file["rest"]:
+        raise InputError(f"{where}expected the names of arrays behind the archive, as {file['path']}:ARRAY,log(ARRAY), found none")
+    return FeatureSpec(text, modality, "npz", file["path"], parse_expressions(file["rest"], where))

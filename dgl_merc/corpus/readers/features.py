@@ -1,0 +1,109 @@
+"""The features of a modality: found, held to be finite, in the order of the utterances; what is missing is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dgl_merc.corpus.readers.by_column import load_by_column
+from dgl_merc.corpus.readers.by_key import load_by_key
+from dgl_merc.corpus.readers.by_row import load_by_row
+from dgl_merc.corpus.readers.feature_spec import FeatureSpec
+from dgl_merc.corpus.readers.loaded import Loaded
+from dgl_merc.corpus.readers.rows import Rows
+from dgl_merc.errors import InputError, at
+
+__all__ = ["Attached", "NanPolicy", "attach"]
+
+NanPolicy = Literal["error", "absent"]
+
+
+@dataclass(frozen=True)
+class Attached:
+    """The features of one modality.
+
+    Attributes:
+        vectors: [P, W] float32, one row per utterance that has the modality, in the order of the utterances.
+        present: [U] which those are.
+        provenance: the files and what was made of their arrays.
+        notes: what is missing, counted.
+        files: those that were read.
+    """
+
+    vectors: npt.NDArray[Any]
+    present: npt.NDArray[np.bool_]
+    provenance: str
+    notes: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+def attach(spec: FeatureSpec, rows: Rows, folder: Path, *, nan: NanPolicy, columns: Mapping[str, list[str]] | None = None) -> Attached:
+    """Read the features of one modality.
+
+    Args:
+        spec: where they are.
+        rows: [U] the utterances.
+        folder: what relative paths start from.
+        nan: whether a NaN, an infinity or a value outside a function's domain is an error or makes the modality absent.
+        columns: column -> [U] cells of the table, where features may stand in columns.
+
+    Raises:
+        InputError: any fault of the files; the message names file and utterance.
+    """
+    if spec.kind == "columns":
+        loaded = load_by_column(spec, rows, columns)
+    elif spec.kind == "npy":
+        loaded = load_by_row(spec, rows, folder)
+    else:
+        loaded = load_by_key(spec, rows, folder)
+    with np.errstate(over="ignore"):
+        x = np.concatenate([part.made.astype(np.float32) for part in loaded.parts], axis=1)
+    finite = np.isfinite(x).all(axis=1)
+    if nan == "error" and not finite.all():
+        raise InputError(_complaint(spec, rows, loaded, finite))
+    if not finite.any():
+        raise InputError(f"{spec.where}expected at least one utterance with {spec.modality}, found none")
+    kept = loaded.utterance[finite]
+    present = np.zeros(len(rows), dtype=bool)
+    present[kept] = True
+    files = tuple(dict.fromkeys(loaded.files.values()))
+    notes = _absences(spec, rows, loaded, finite)
+    return Attached(x[finite][np.argsort(kept)], present, _provenance(spec, files), notes, files)
+
+
+def _absences(spec: FeatureSpec, rows: Rows, loaded: Loaded, finite: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    notes, total = [], len(rows)
+    if missing := total - len(loaded.utterance):
+        notes.append(f"{spec.modality}: absent in {missing} of {total} utterances: {loaded.why_absent}")
+    if count := int((~finite).sum()):
+        first = rows.named(int(loaded.utterance[~finite].min()))
+        why = "NaN, infinite or outside a function's domain (--nan absent)"
+        notes.append(f"{spec.modality}: absent in {count} of {total} utterances: {why}, the first {first}")
+    return tuple(notes)
+
+
+def _complaint(spec: FeatureSpec, rows: Rows, loaded: Loaded, finite: npt.NDArray[np.bool_]) -> str:
+    """The first utterance, in the order of the corpus, whose numbers are not finite."""
+    bad = np.flatnonzero(~finite)
+    row = int(bad[np.argmin(loaded.utterance[bad])])
+    utterance = int(loaded.utterance[row])
+    place = rows.places.iloc[utterance]
+    file = loaded.files.get(str(rows.table["split"].iloc[utterance]), loaded.files.get(""))
+    begin = at(file, dialogue=place["dialogue"], utterance=place["utterance"]) if file else rows.at(utterance)
+    part = next((part for part in loaded.parts if not np.isfinite(part.made[row]).all()), None)
+    what = part.complaint(row) if part else "expected numbers within float32, found a greater one"
+    return f"{begin}{spec.modality}: {what} ({len(bad)} utterances have such values; --nan absent makes them count as absent)"
+
+
+def _provenance(spec: FeatureSpec, files: tuple[Path, ...]) -> str:
+    if spec.kind == "columns":
+        return f"columns {', '.join(spec.columns)}"
+    names = ", ".join(file.name for file in files)
+    if spec.kind == "npy":
+        return f"{names}, by row"
+    return f"{names}: {', '.join(expression.text for expression in spec.expressions)}, by key"

@@ -1,0 +1,113 @@
+"""Settings: frozen dataclasses, one field a setting, made from TOML tables and ``key=value`` words, with errors that name the key.
+
+>>> from dataclasses import dataclass
+>>> @dataclass(frozen=True)
+... class Example:
+...     rate: float = 0.5
+>>> from_table(Example, {"rate": 1}, "preset")
+Example(rate=1.0)
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from dgl_merc.errors import InputError
+
+__all__ = ["assign", "from_table", "merge"]
+
+T = TypeVar("T")
+
+
+def from_table(cls: type[T], table: Mapping[str, Any], where: str, prefix: str = "") -> T:
+    """A dataclass from a nested table.
+
+    Args:
+        cls: a dataclass whose fields are numbers, strings, booleans, literals, tuples of strings, or dataclasses.
+        table: field -> value; what is not named keeps its default.
+        where: the file or option that errors name.
+        prefix: of the keys in messages.
+
+    Raises:
+        InputError: an unknown key (with the nearest known one), or a value of the wrong kind.
+    """
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; there are {', '.join(prefix + k for k in known)}"
+            raise InputError(f"{where}: no setting {prefix}{key}{hint}")
+        values[key] = _convert(hints[key], value, where, prefix + key)
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where}: {key} is a table of settings, found {value!r}; set {key}.<name>")
+        return from_table(hint, value, where, f"{key}.")  # type: ignore[arg-type]
+    if get_origin(hint) in (Union, types.UnionType):
+        inner = [a for a in get_args(hint) if a is not type(None)]
+        return None if value is None else _convert(inner[0], value, where, key)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise InputError(f"{where}: {key} must be one of {', '.join(map(str, get_args(hint)))}, found {value!r}")
+        return value
+    if get_origin(hint) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)) or not all(isinstance(v, str) for v in items):
+            raise InputError(f"{where}: {key} must be a list of words, found {value!r}")
+        return tuple(v.strip() for v in items if v.strip())
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise InputError(f"{where}: {key} must be of kind {hint.__name__}, found {value!r}")
+    return value
+
+
+def assign(table: dict[str, Any], word: str) -> None:
+    """Set ``a.b.c=value`` in a nested table. The value is read as TOML (``0.5``, ``true``, ``"text"``), else as a plain word.
+
+    Raises:
+        InputError: no ``=``, or a key through something that is not a table.
+
+    >>> table = {}
+    >>> assign(table, "model.gcn.rate=.5"); table
+    {'model': {'gcn': {'rate': 0.5}}}
+    """
+    key, equals, text = word.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {word}: expected key=value, such as --set training.lr=0.001")
+    *path, last = key.strip().split(".")
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {word}: {part} is a value, not a table of settings")
+    table[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    padded = f"0{text}" if text.startswith(".") else text
+    try:
+        return tomllib.loads(f"v = {padded}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the entries of ``over``, tables merged."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -1,0 +1,105 @@
+"""The pictures of a report, as matplotlib figures: colour-blind safe, readable in grey, without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+__all__ = ["confusion_figure", "curves_figure", "per_class_figure"]
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b7280"  # Okabe and Ito
+
+
+def _bare(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9, color=GREY)
+
+
+def curves_figure(history: Sequence[Mapping[str, Any]], chosen: int) -> Figure:
+    """Training loss and dev weighted F1 per epoch, the chosen epoch marked.
+
+    Args:
+        history: entries with ``epoch``, ``loss``, ``dev_weighted_f1``.
+        chosen: the epoch that dev chose.
+    """
+    epochs = [e["epoch"] for e in history]
+    figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, key, label, colour in ((left, "loss", "training loss", GREY), (right, "dev_weighted_f1", "dev weighted F1 (%)", BLUE)):
+        values = [e[key] for e in history]
+        axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o" if len(epochs) < 3 else None)
+        axes.axvline(chosen, color=ORANGE, linewidth=1.2, linestyle="--")
+        axes.set_xlabel("epoch", fontsize=9)
+        axes.set_title(label, fontsize=10, loc="left")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+        _bare(axes)
+    best = next(e["dev_weighted_f1"] for e in history if e["epoch"] == chosen)
+    right.plot([chosen], [best], "o", color=ORANGE, markersize=6)
+    low, high = right.get_ylim()
+    right.set_ylim(low, high + 0.12 * (high - low))
+    beyond = chosen > (epochs[0] + epochs[-1]) / 2
+    right.annotate(
+        f"chosen: epoch {chosen}, {best:.1f}",
+        (chosen, best),
+        xytext=(-6 if beyond else 6, 6),
+        textcoords="offset points",
+        ha="right" if beyond else "left",
+        fontsize=9,
+        color=ORANGE,
+    )
+    return figure
+
+
+def confusion_figure(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
+    """True classes in rows (as scikit-learn), each row in percent of its class, counts below.
+
+    Args:
+        confusion: [C][C] counts.
+        names: of the classes.
+    """
+    counts = np.asarray(confusion, dtype=float)
+    share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 1.9 + 0.62 * len(names)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="cividis", vmin=0, vmax=100)
+    for i, j in np.ndindex(*share.shape):
+        text = f"{share[i, j]:.0f}\n({counts[i, j]:.0f})" if counts[i, j] else "·"
+        axes.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if share[i, j] < 55 else "black")
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_xlabel("predicted", fontsize=9)
+    axes.set_ylabel("true", fontsize=9)
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    bar.set_label("% of the true class (count)", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def per_class_figure(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Accuracy (recall) and F1 of each class, with its support.
+
+    Args:
+        per_class: name -> ``support``, ``accuracy``, ``f1``.
+    """
+    names = list(per_class)
+    figure = Figure(figsize=(7.2, 0.9 + 0.46 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    place = np.arange(len(names))
+    for offset, key, colour, label in ((-0.19, "f1", BLUE, "F1"), (0.19, "accuracy", ORANGE, "accuracy (recall)")):
+        values = [per_class[n][key] or 0.0 for n in names]
+        bars = axes.barh(place + offset, values, height=0.36, color=colour, label=label)
+        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2, color=GREY)
+    axes.set_yticks(place, [f"{n}  ({per_class[n]['support']})" for n in names], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 108)
+    axes.set_xlabel("% on test (support in brackets)", fontsize=9)
+    axes.legend(fontsize=9, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    _bare(axes)
+    return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -76,7 +76,7 @@ def build_graphs(
     print_line(f"Graphs of {len(opened)} dialogues in {out}")
 
 
-def _print_store(manifest: dict[str, object]) -> None:
+def _print_store(manifest: dict[str, Any]) -> None:
     """Nodes and edges per split, and how well the common spaces hold on dev."""
     import pandas as pd
 
@@ -87,7 +87,6 @@ def _print_store(manifest: dict[str, object]) -> None:
     order = [s for s in SPLITS if s in counts.columns]
     print_table(counts[order].rename(index=lambda name: name.replace("nodes ", "nodes: ").replace("edges ", "edges: ")), "Nodes and edges")
     correlations = manifest["correlations"]
-    assert isinstance(correlations, dict)
     for pair, found in correlations.items():
         train, dev = (f"{found[s][0]:.2f}" if found[s] else "unknown" for s in ("train", "dev"))
         print_line(f"Common space of {pair}: first canonical correlation {train} on train, {dev} on dev")

@@ -47,9 +47,8 @@ def fit(
 
     device = _device(device, threads)
     command = ["dglmerc", *sys.argv[1:]]
-    print_line(
-        f"Fitting {preset} to {corpus.name}: {len(corpus)} dialogues, {len(corpus.utterances)} utterances, {', '.join(spec.modalities)}; seed {seed}"
-    )
+    size = f"{len(corpus)} dialogues, {len(corpus.utterances)} utterances, {', '.join(spec.modalities)}"
+    print_line(f"Fitting {preset} to {corpus.name}: {size}; seed {seed}")
     metrics = run_fit(corpus, spec, settings, place, store=opened, command=command, force=force, device=device, on_epoch=_print_epoch)
     _print_result(metrics, place)
 
@@ -100,7 +99,6 @@ def _print_result(metrics: dict[str, Any], place: Path) -> None:
         print_line(f"Test, evaluated once: weighted F1 {test['weighted_f1']:.2f}, accuracy {test['accuracy']:.2f}")
     if "ceiling" in metrics:
         ceiling = metrics["ceiling"]
-        print_line(
-            f"Bayes rate of this corpus: weighted F1 {ceiling['weighted_f1']:.2f}; this model is {ceiling['distance_weighted_f1']:.2f} below it"
-        )
+        below = f"this model is {ceiling['distance_weighted_f1']:.2f} below it"
+        print_line(f"Bayes rate of this corpus: weighted F1 {ceiling['weighted_f1']:.2f}; {below}")
     print_line(f"Report: {place / 'report.html'}")

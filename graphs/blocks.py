@@ -137,7 +137,7 @@ class Blocks:
         """
         flat = torch.zeros(self.pairs, dtype=values.dtype, device=values.device).scatter(0, index, values)
         shapes = [(block.slots.shape[0], block.slots.shape[1]) for block in self.blocks]
-        return [part.view(b, s, s) for (b, s), part in zip(shapes, flat.split([b * s * s for b, s in shapes]), strict=True)]
+        return [part.view(b, s, s) for (b, s), part in zip(shapes, torch.split(flat, [b * s * s for b, s in shapes]), strict=True)]
 
     def unpad(self, parts: Sequence[Tensor]) -> Tensor:
         """One [b, S, ...] per block -> [N, ...] stacked nodes."""

@@ -57,7 +57,7 @@ def build_store(
     corpus: Corpus,
     out: Path,
     spec: GraphSpec | None = None,
-    options: BuildOptions = BuildOptions(),  # noqa: B008  (frozen)
+    options: BuildOptions = BuildOptions(),
     *,
     workers: int = 1,
     force: bool = False,
@@ -138,6 +138,7 @@ def _run_shards(corpus: Corpus, folder: Path, jobs: list[np.ndarray[Any, Any]], 
         return
     # spawn, not fork: torch's threads do not survive a fork
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert corpus.path is not None
         futures = [pool.submit(_make_shard, corpus.path, folder, k, job, recipe) for k, job in todo]
         try:
             yield from (future.result() for future in as_completed(futures))
@@ -205,8 +206,8 @@ def dialogue_graphs(
         features: put the unscaled features in as node data ``x``.
 
     Returns:
-        A list of ``dgl.DGLGraph``: edge data ``weight`` on ``same`` and ``cross``; utterance nodes carry ``position``, ``speaker`` and every
-        target (classes as indices, -1 = unlabelled; numbers as float32, NaN = unlabelled); modality nodes carry ``utterance``.
+        A list of ``dgl.DGLGraph``: edge data ``weight`` on ``same`` and ``cross``; utterance nodes carry ``position``, ``speaker`` and
+        every target (classes as indices, -1 = unlabelled; numbers as float32, NaN = unlabelled); modality nodes carry ``utterance``.
     """
     from dgl_merc._dgl import dgl
 

@@ -64,7 +64,7 @@ class GraphSpec:
 
     @property
     def message_types(self) -> tuple[EdgeType, ...]:
-        """The edge types among modality nodes, which the masked GCN works on: every ``same``, then every ``cross`` (src outer, dst inner)."""
+        """The edge types among modality nodes, which the masked GCN works on: every ``same``, then every ``cross``."""
         same: list[EdgeType] = [(m, "same", m) for m in self.modalities]
         pairs: list[EdgeType] = [(m, "cross", n) for m in self.modalities for n in self.modalities if m != n]
         return (*same, *(pairs if self.cross != "none" else ()))

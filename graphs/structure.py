@@ -51,10 +51,10 @@ class Structure:
     presence: Tensor
     speakers: Tensor
     spec: GraphSpec
-    keys: Tensor = field(default=None)  # type: ignore[assignment]
+    keys: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __post_init__(self) -> None:
-        if self.keys is None:
+        if not len(self.keys):
             object.__setattr__(self, "keys", torch.arange(len(self.lengths), device=self.lengths.device))
         if self.lengths.ndim != 1 or self.lengths.dtype != torch.int64 or (self.lengths < 1).any():
             raise ValueError(f"lengths must be [B] int64, each at least 1, got {self.lengths.dtype} {list(self.lengths.shape)}")

@@ -49,7 +49,7 @@ def agree(s: Structure, backend: str, mask: HashMask | None, degree: str, rescal
     for fast in (True, False):
         leaves = [t.clone().requires_grad_() for t in (*n.values(), *h.values(), *matrices, scale)]
         k = len(n)
-        n_, h_, w_, a_ = dict(zip(n, leaves[:k])), dict(zip(h, leaves[k : 2 * k])), leaves[2 * k : -1], leaves[-1]
+        n_, h_, w_, a_ = dict(zip(n, leaves[:k], strict=True)), dict(zip(h, leaves[k : 2 * k], strict=True)), leaves[2 * k : -1], leaves[-1]
         if fast:
             y = masked_gcn(s, h_, w_, weight=ArccosWeight(n_, a_), mask=mask, degree=degree, rescale=rescale, backend=backend)
             out = torch.cat(list(y.values()))

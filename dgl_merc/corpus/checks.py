@@ -75,9 +75,10 @@ def _check_dialogues(table: pd.DataFrame, where: str) -> None:
         splits = table.loc[table["dialogue_id"].astype("str") == twice, "split"].unique()
         if len(splits) > 1:
             raise InputError(
-                f"{at(where, dialogue=twice)}expected one split, found {' and '.join(splits)}: a dialogue in two splits leaks test into training"
+                f"{at(where, dialogue=twice)}expected one split, found {' and '.join(splits)}: "
+                "a dialogue in two splits leaks test into training"
             )
-        raise InputError(f"{at(where, dialogue=twice)}expected its utterances together, found others between them; sort the rows")
+        raise InputError(f"{at(where, dialogue=twice)}expected its utterances together, found others between; sort the rows")
     starts = np.flatnonzero(begins)
     number = np.cumsum(begins) - 1
     expected = np.arange(len(table)) - starts[number]
@@ -85,14 +86,15 @@ def _check_dialogues(table: pd.DataFrame, where: str) -> None:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InputError(
-            f"{at(where, dialogue=ids[row])}expected positions 0, 1, 2, … in order, found {table['position'].iloc[row]} as number {expected[row]}"
+            f"{at(where, dialogue=ids[row])}expected positions 0, 1, 2, … in order, "
+            f"found {table['position'].iloc[row]} as number {expected[row]}"
         )
     split = table["split"].to_numpy(dtype=object)
     mixed = split != split[starts][number]
     if mixed.any():
         row = int(np.argmax(mixed))
         raise InputError(
-            f"{utterance_at(table, row, where)}expected split {split[starts][number][row]} as at the dialogue's beginning, found {split[row]}: "
+            f"{utterance_at(table, row, where)}expected split {split[starts][number][row]} as where it began, found {split[row]}: "
             "a dialogue in two splits leaks test into training"
         )
 
@@ -147,6 +149,7 @@ def check_finite(table: pd.DataFrame, modality: str, x: Array, rows: npt.NDArray
             row, column = (int(v) for v in np.argwhere(bad)[0])
             total = sum(int((~np.isfinite(x[k : k + (1 << 16)])).any(axis=1).sum()) for k in range(lo, len(x), 1 << 16))
             raise InputError(
-                f"{utterance_at(table, int(rows[lo + row]), where)}{modality}: expected finite numbers, found {x[lo + row, column]} in column {column} "
+                f"{utterance_at(table, int(rows[lo + row]), where)}{modality}: expected finite numbers, "
+                f"found {x[lo + row, column]} in column {column} "
                 f"({total} utterances have such values; --nan absent makes them count as absent)"
             )

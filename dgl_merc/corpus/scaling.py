@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dgl_merc.corpus.corpus import Corpus
 from dgl_merc.errors import InputError, at
 
-__all__ = ["ScalingKind", "Scaling"]
+__all__ = ["Scaling", "ScalingKind"]
 
 ScalingKind = Literal["standard", "none"]
 Array = npt.NDArray[Any]

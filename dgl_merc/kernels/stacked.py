@@ -36,7 +36,7 @@ def stack_nodes(x: Mapping[str, Tensor], sizes: Mapping[str, int], name: str) ->
 
 def split_nodes(x: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
     """[N, ...] to modality -> [N_m, ...]: the inverse of :func:`stack_nodes`."""
-    return dict(zip(sizes, x.split(list(sizes.values())), strict=True))
+    return dict(zip(sizes, torch.split(x, list(sizes.values())), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class StackedEdges:
 
     def split_edges(self, values: Tensor) -> dict[EdgeType, Tensor]:
         """[E] to edge type -> [E_t]."""
-        return dict(zip(self.types, values.split(list(self.counts)), strict=True))
+        return dict(zip(self.types, torch.split(values, list(self.counts)), strict=True))
 
 
 def _modality(sizes: Mapping[str, int], device: torch.device) -> Tensor:

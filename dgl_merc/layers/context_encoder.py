@@ -23,7 +23,7 @@ class ContextEncoder(nn.Module):
 
     Args:
         widths: modality -> raw width.
-        dim: of the output.
+        dim: of the output; a bidirectional network has dim / 2 units per direction.
         bidirectional: the paper prints LSTM and leaves the direction open; a causal structure needs False.
         layers: of each network.
         dropout: on the input and the output.
@@ -31,8 +31,10 @@ class ContextEncoder(nn.Module):
 
     def __init__(self, widths: Mapping[str, int], dim: int, *, bidirectional: bool = True, layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
-        self.encoders = nn.ModuleDict({m: Recurrent("lstm", w, dim, layers=layers, bidirectional=bidirectional) for m, w in widths.items()})
-        self.projections = nn.ModuleDict({m: nn.Linear(self.encoders[m].width, dim) for m in widths})
+        hidden = max(dim // 2, 1) if bidirectional else dim
+        encoders = {m: Recurrent("lstm", w, hidden, layers=layers, bidirectional=bidirectional) for m, w in widths.items()}
+        self.encoders = nn.ModuleDict(encoders)
+        self.projections = nn.ModuleDict({m: nn.Linear(encoder.width, dim) for m, encoder in encoders.items()})
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, structure: Structure, x: Mapping[str, Tensor]) -> dict[str, Tensor]:

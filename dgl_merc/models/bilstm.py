@@ -50,7 +50,7 @@ class BiLSTM(Model):
         )
         self.head = EmotionHead(self.encoder.width, options.hidden, given.classes, options.dropout)
 
-    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Tensor:
+    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Tensor:  # noqa: ARG002  (no mask)
         """See :class:`dgl_merc.models.base.Model`."""
         hidden = self.encoder(self.dropout(beside(structure, features)), Sequences(structure.lengths))
         logits: Tensor = self.head(hidden)

@@ -96,7 +96,8 @@ def train(
         loss, step = _one_epoch(model, data, order.permutation(training), settings, optimiser, step, device)
         if not np.isfinite(loss):
             raise InputError(
-                f"epoch {number}: the loss is {loss}; lower training.lr (now {settings.lr}), or clip gradients (training.clip, now {settings.clip})"
+                f"epoch {number}: the loss is {loss}; lower training.lr (now {settings.lr}), "
+                f"or clip gradients (training.clip, now {settings.clip})"
             )
         scores, rows = predict(model, data, dev, device=device)
         f1 = weighted_f1(data.labels[rows], scores.argmax(axis=1))
@@ -125,8 +126,8 @@ def _one_epoch(
 ) -> tuple[float, int]:
     model.train()
     total, labelled = 0.0, 0
-    for batch in data.batches(dialogues, settings.batch_size):
-        batch = batch.to(device)  # noqa: PLW2901
+    for host_batch in data.batches(dialogues, settings.batch_size):
+        batch = host_batch.to(device)
         count = int((batch.labels >= 0).sum())
         loss = cross_entropy(model(batch.structure, batch.features, step=step), batch.labels)
         step += 1

@@ -45,7 +45,8 @@ def evaluate(labels: Array, predicted: Array, names: tuple[str, ...]) -> dict[st
         names: of the classes.
 
     Returns:
-        ``utterances``, ``accuracy``, ``weighted_f1``, ``macro_f1``, ``per_class`` (name -> support, accuracy, precision, f1) and ``confusion``
+        ``utterances``, ``accuracy``, ``weighted_f1``, ``macro_f1``, ``per_class`` (name -> support, accuracy, precision, f1)
+        and ``confusion``
         ([C][C] counts, true classes in rows). Percent, but for counts. A class without support has accuracy null.
     """
     known = labels >= 0

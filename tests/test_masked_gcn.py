@@ -33,6 +33,10 @@ def features_for(s: Structure, width: int, seed: int) -> dict[str, Tensor]:
     return {m: torch.randn(n, width, dtype=torch.float64, generator=generator) for m, n in s.sizes.items()}
 
 
+def matrix(rows: int, columns: int, seed: int = 5) -> Tensor:
+    return torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
 def agree(s: Structure, backend: str, mask: HashMask | None, degree: str, rescale: bool, aleph: float, layers: int = 2) -> None:
     n, h = features_for(s, 5, 1), features_for(s, 4, 2)
     generator = torch.Generator().manual_seed(3)
@@ -105,7 +109,7 @@ def test_mask_of_nothing_and_of_everything(backend, rate):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rules_and_tensors_are_the_same(backend):
     s = structure_for(GraphSpec(M3, cross="dialogue"), [4, 6, 1])
-    n, h, w = features_for(s, 5, 1), features_for(s, 4, 2), [torch.randn(4, 4, dtype=torch.float64)]
+    n, h, w = features_for(s, 5, 1), features_for(s, 4, 2), [matrix(4, 4)]
     edges, mask = StackedEdges.of_structure(s), HashMask(3, 0.5)
     stacked = torch.nn.functional.normalize(torch.cat(list(n.values())))
     values = 1 - torch.arccos((stacked[edges.src] * stacked[edges.dst]).sum(1)) / torch.pi
@@ -161,7 +165,7 @@ def test_returned_weights_are_the_propagation(degree):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_batch_gives_what_its_dialogues_give_alone(backend):
-    s, w = structure_for(GraphSpec(M2, cross="dialogue"), [4, 9, 1, 6]), [torch.randn(4, 4, dtype=torch.float64)]
+    s, w = structure_for(GraphSpec(M2, cross="dialogue"), [4, 9, 1, 6]), [matrix(4, 4)]
     x, mask = features_for(s, 4, 1), HashMask(4, 0.5, 11)
     together = masked_gcn(s, x, w, weight=ArccosWeight(x), mask=mask, backend=backend)
     for d in range(4):
@@ -177,7 +181,7 @@ def test_a_batch_gives_what_its_dialogues_give_alone(backend):
 @pytest.mark.parametrize("cross", ["utterance", "dialogue"])
 def test_causal_hears_nothing_later(backend, cross):
     s = structure_for(GraphSpec(M2, cross=cross, causal=True), [8], drop=0.2)
-    x, w = features_for(s, 4, 1), [torch.randn(4, 4, dtype=torch.float64) for _ in range(3)]
+    x, w = features_for(s, 4, 1), [matrix(4, 4, k) for k in range(3)]
     changed = {m: torch.where((s.nodes[m] >= 5)[:, None], x[m] * -3 + 1, x[m]) for m in M2}
     before, after = (masked_gcn(s, v, w, weight=ArccosWeight(v), mask=HashMask(1, 0.3), backend=backend) for v in (x, changed))
     for m in M2:
@@ -200,14 +204,14 @@ def test_identical_zero_and_opposite_features_have_finite_gradients(backend):
 def test_absent_modality_and_bare_utterances(backend):
     s = Structure.of([2, 2], GraphSpec(M2), presence=[[1, 0], [1, 0], [0, 0], [1, 0]])
     x = features_for(s, 3, 0)
-    y = masked_gcn(s, x, [torch.randn(3, 5, dtype=torch.float64)], weight=ArccosWeight(x), mask=HashMask(0, 0.5), backend=backend)
+    y = masked_gcn(s, x, [matrix(3, 5)], weight=ArccosWeight(x), mask=HashMask(0, 0.5), backend=backend)
     assert y["text"].shape == (3, 5)
     assert y["audio"].shape == (0, 5)
 
 
 def test_takes_any_heterograph_of_the_schema():
     s = structure_for(GraphSpec(M2, cross="dialogue"), [3, 5])
-    x, w, mask = features_for(s, 4, 1), [torch.randn(4, 2, dtype=torch.float64)], HashMask(8, 0.4)
+    x, w, mask = features_for(s, 4, 1), [matrix(4, 2)], HashMask(8, 0.4)
     graph = s.graph()
     want = masked_gcn(s, x, w, weight=ArccosWeight(x), mask=mask)
     before = {n: set(graph.nodes[n].data) for n in graph.ntypes}

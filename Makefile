@@ -4,7 +4,7 @@
 # Settings: PYTHON=python3.11, DGL=2.1.0 (another DGL, in its own venv), TORCH_INDEX=URL (PyTorch's CPU wheel index, on
 # Linux without a GPU), PYTEST_ARGS='-k corpus'.
 
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),python3)
 TORCH_INDEX ?=
 DGL ?=
 PYTEST_ARGS ?=
@@ -23,7 +23,7 @@ demo: $(BIN)/.installed
 	@rm -rf $(DEMO)
 	$(BIN)/dglmerc import synthetic $(DEMO)/corpus
 	$(BIN)/dglmerc build-graphs $(DEMO)/corpus $(DEMO)/graphs
-	$(BIN)/dglmerc fit $(DEMO)/graphs --out $(DEMO)/run
+	$(BIN)/dglmerc fit $(DEMO)/graphs --out $(DEMO)/run --set training.max_epochs=15
 
 test: $(BIN)/.installed-dev $(if $(DGL),,lint)
 	$(BIN)/python -m pytest $(SELECT) $(PYTEST_ARGS)

@@ -41,7 +41,8 @@ def console() -> Console:
 def print_table(frame: pd.DataFrame, title: str) -> None:
     """A data frame, its index as the first column; every cell is printed as it is."""
     out = console()
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=_box(out))
+    out.print(Text(title, style="bold"), soft_wrap=True)  # not the table's own title, which is padded to the table's width
+    table = Table(box=_box(out))
     table.add_column("")
     for column in frame.columns:
         table.add_column(Text(str(column)), justify="right")

@@ -33,10 +33,19 @@ class Failure(click.ClickException):
 class Commands(click.Group):
     """Exit codes: 0 done, 2 bad input or a fault of the file system (one line, no traceback), 130 interrupted."""
 
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        """Read the group's own options."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            raise _failure(error) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _failure(error) from None
         except InputError as error:
             raise Failure(str(error)) from None
         except BrokenPipeError:
@@ -48,13 +57,21 @@ class Commands(click.Group):
             raise click.exceptions.Exit(130) from None
 
 
+def _failure(error: click.UsageError) -> click.ClickException:
+    """Click's three lines on a wrong option as one; a group without a command still prints its help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error
+    said = " ".join(error.format_message().split()).rstrip(".")
+    return Failure(f"{said} (see {error.ctx.command_path if error.ctx else 'dglmerc'} --help)")
+
+
 def _in_words(error: OSError) -> str:
     """A file system's complaint on one line: the file, then what is wrong."""
     what = " ".join((error.strerror or str(error) or type(error).__name__).split())
     return f"{error.filename}: {what}" if error.filename is not None else what
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group("dglmerc", cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dglmerc")
 def main() -> None:
     """Multimodal emotion recognition in conversation as learning on DGL heterographs.

@@ -14,7 +14,7 @@ from typing import Any
 
 from dgl_merc.errors import InputError, at
 
-__all__ = ["file_record", "new_folder", "read_json", "sha256", "verify_files", "write_json"]
+__all__ = ["check_free", "file_record", "new_folder", "read_json", "sha256", "verify_files", "write_json"]
 
 _CHUNK = 1 << 20
 
@@ -46,11 +46,12 @@ def verify_files(folder: Path, records: dict[str, dict[str, Any]], *, hashes: bo
         if not path.is_file():
             raise InputError(f"{at(path)}expected a file, found none; make the folder again")
         size = path.stat().st_size
-        if size != record["bytes"]:
-            raise InputError(f"{at(path)}expected {record['bytes']} bytes, found {size}; make the folder again")
-        if hashes and (found := sha256(path)) != record["sha256"]:
+        expected, digest = record["bytes"], record["sha256"]
+        if size != expected:
+            raise InputError(f"{at(path)}expected {expected} bytes, found {size}; make the folder again")
+        if hashes and (found := sha256(path)) != digest:
             raise InputError(
-                f"{at(path)}expected SHA-256 {record['sha256'][:12]}…, found {found[:12]}…: "
+                f"{at(path)}expected SHA-256 {digest[:12]}…, found {found[:12]}…: "
                 "the file was changed after it was written; make the folder again"
             )
 
@@ -94,21 +95,40 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def check_free(out: Path, *, force: bool = False, replaces: str = "") -> None:
+    """Whether a folder may be written to ``out``.
+
+    Args:
+        out: must not exist, be empty, or (with ``force``) hold what ``replaces`` says.
+        force: it may be replaced.
+        replaces: a file that every folder of the kind holds: ``force`` deletes nothing else, so a slip of the hand costs no data.
+
+    Raises:
+        InputError: it may not; the message says what to do.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{at(out)}expected a folder or nothing, found a file; name another place")
+    if out.is_dir() and any(out.iterdir()):
+        if not force:
+            raise InputError(f"{at(out)}exists and is not empty; name another folder or pass --force to replace it")
+        if replaces and not (out / replaces).is_file():
+            raise InputError(f"{at(out)}found no {replaces} in it; --force replaces only a folder of the same kind: name another folder")
+
+
 @contextmanager
-def new_folder(out: Path, *, force: bool = False) -> Iterator[Path]:
+def new_folder(out: Path, *, force: bool = False, replaces: str = "") -> Iterator[Path]:
     """A folder to fill that appears as ``out`` only when the block ends without an error.
 
     Args:
         out: must not exist, be empty, or (with ``force``) be replaced.
         force: replace what is there; the old folder stays until the new one is complete.
+        replaces: a file that what is replaced must hold; see :func:`check_free`.
 
     Raises:
-        InputError: ``out`` exists and ``force`` is off, or is not a folder.
+        InputError: ``out`` is not free.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{at(out)}expected a folder or nothing, found a file; name another place")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise InputError(f"{at(out)}exists and is not empty; name another folder or pass --force to replace it")
+    check_free(out, force=force, replaces=replaces)
+    out = out.resolve()  # a link keeps pointing at the folder; "." has a name
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -127,5 +147,9 @@ def publish(partial: Path, out: Path) -> None:
         return
     old = out.with_name(f".{out.name}.{os.getpid()}.old")
     out.rename(old)
-    partial.rename(out)
+    try:
+        partial.rename(out)
+    except BaseException:
+        old.rename(out)
+        raise
     shutil.rmtree(old)

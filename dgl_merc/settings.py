@@ -34,7 +34,8 @@ def from_table(cls: type[T], table: Mapping[str, Any], where: str, prefix: str =
         prefix: of the keys in messages.
 
     Raises:
-        InputError: an unknown key (with the nearest known one), or a value of the wrong kind.
+        InputError: an unknown key (with the nearest known one), a value of the wrong kind, or one that the dataclass refuses with a
+            ValueError whose text begins with the field.
     """
     hints = get_type_hints(cls)
     known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
@@ -48,7 +49,7 @@ def from_table(cls: type[T], table: Mapping[str, Any], where: str, prefix: str =
     try:
         return cls(**values)
     except ValueError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(f"{where}: {prefix}{error}") from None
 
 
 def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
@@ -100,7 +101,7 @@ def _value(text: str) -> Any:
     padded = f"0{text}" if text.startswith(".") else text
     try:
         return tomllib.loads(f"v = {padded}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # TOML's own errors, and integers or nesting beyond what Python reads
         return text
 
 

@@ -125,6 +125,8 @@ class Blocks:
 
     def pad(self, block: Block, x: Tensor) -> Tensor:
         """[N, ...] stacked nodes -> [b, S, ...]; zeros in empty slots."""
+        if not len(x):  # a batch of utterances without any modality
+            return x.new_zeros(*block.slots.shape, *x.shape[1:])
         padded = x.index_select(0, block.slots.flatten()).view(*block.slots.shape, *x.shape[1:])
         return padded * block.filled.view(*block.filled.shape, *(1,) * (x.ndim - 1)).to(x.dtype)
 

@@ -1,11 +1,13 @@
 """Dialogues -> a store on disk, in shards, so that a build that was killed goes on where it stopped.
 
 Everything is written into a folder beside OUT and renamed at the end: there is never half a store. Each shard is written under another
-name, hashed and renamed; its record is what tells a later run that it is complete.
+name, hashed and renamed; its record is what tells a later run that it is complete. Two builds of the same hold the same graphs, but not the
+same bytes: DGL writes addresses of its memory into its files.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import multiprocessing
@@ -20,12 +22,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import Tensor
 
 from dgl_merc.corpus import Corpus, Scaling, ScalingKind, open_corpus
 from dgl_merc.errors import InputError, at
-from dgl_merc.files import file_record, publish, read_json, verify_files, write_json
+from dgl_merc.files import check_free, file_record, publish, read_json, verify_files, write_json
 from dgl_merc.graphs.common_space import CommonSpace
 from dgl_merc.graphs.schema import UTTERANCE, EdgeType, GraphSpec
 from dgl_merc.graphs.store import SCHEMA_VERSION, Store, open_store, structure_of, utterance_rows
@@ -80,10 +82,9 @@ def build_store(
     if corpus.path is None:
         raise InputError(f"{at(corpus.name)}a store refers to its corpus: save it to a folder first")
     spec = spec or GraphSpec(tuple(corpus.modalities))
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{at(out)}expected a folder or nothing, found a file; name another place")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise InputError(f"{at(out)}exists and is not empty; name another folder or pass --force to replace it")
+    if corpus.path.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{at(out)}holds the corpus itself, which the store refers to; name another folder")
+    check_free(out, force=force, replaces="manifest.json")
     structure_of(corpus, spec, np.arange(1))  # the spec's modalities are the corpus's
     folder = _working_folder(out, {"corpus": corpus.content_sha256, "spec": spec.to_json(), "options": asdict(options)})
     space, scaling = _common_space(corpus, spec, options, folder)
@@ -96,17 +97,18 @@ def build_store(
         if progress:
             progress(done, len(corpus))
     _write_manifest(corpus, folder, spec, options, space, out)
-    publish(folder, out)
+    publish(folder, out.resolve())
     return open_store(out)
 
 
 def _working_folder(out: Path, plan: dict[str, Any]) -> Path:
     """Where the shards of this plan are collected; an earlier run's are kept if it had the same plan."""
+    out = out.resolve()  # a link keeps pointing at the folder; "." has a name
     plan = {**plan, "version": __version__, "schema": SCHEMA_VERSION, "shard": _SHARD_DIALOGUES}
     name = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.with_name(f".{out.name}.building-{name}")
-    for stale in out.parent.glob(f".{out.name}.building-*"):
+    for stale in out.parent.glob(f".{glob.escape(out.name)}.building-*"):
         if stale != folder:
             shutil.rmtree(stale, ignore_errors=True)
     (folder / "graphs").mkdir(parents=True, exist_ok=True)
@@ -121,7 +123,7 @@ def _common_space(corpus: Corpus, spec: GraphSpec, options: BuildOptions, folder
     space = CommonSpace.fit(corpus, scaling)
     tensors = {f"projection/{m}/{n}": np.ascontiguousarray(p) for (m, n), p in space.projections.items()}
     tensors |= {f"mean/{m}": np.ascontiguousarray(v) for m, v in space.means.items()}
-    save_file(tensors, str(folder / "common_space.safetensors"))
+    (folder / "common_space.safetensors").write_bytes(save(tensors))
     return space, scaling
 
 

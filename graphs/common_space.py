@@ -102,7 +102,8 @@ class CommonSpace:
             if rows["train"].sum() < ENOUGH:
                 continue
             a, b = coordinates[m], coordinates[n]
-            p, q = canonical_correlation(a[rows["train"]], b[rows["train"]], COMPONENTS, RIDGE)
+            c, d = (x[rows["train"]] - x[rows["train"]].mean(axis=0) for x in (a, b))  # PCA centred over all that have m, or n
+            p, q = canonical_correlation(c, d, COMPONENTS, RIDGE)
             found = {s: _correlations(a[r] @ p, b[r] @ q) if r.sum() > 1 else [] for s, r in rows.items()}
             strength = np.abs(found["train"])
             projections[m, n], projections[n, m] = bases[m] @ (p * strength), bases[n] @ (q * strength)

@@ -153,14 +153,20 @@ def open_store(path: Path) -> Store:
         raise InputError(f"{at(path)}expected a store with manifest.json in it, found none; `dglmerc build-graphs CORPUS {path}` makes one")
     manifest = read_json(path / "manifest.json")
     version = manifest.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise InputError(
             f"{at(path / 'manifest.json')}expected schema {SCHEMA_VERSION}, found {version!r}; update dglmerc or build the graphs again"
         )
     try:
         spec = GraphSpec.from_json(manifest["spec"])
+        manifest["corpus"] = {key: str(manifest["corpus"][key]) for key in ("name", "path", "relative", "content_sha256")}
         verify_files(path, manifest["files"], hashes=False)
         table = read_parquet(path / "dialogues.parquet")
+        unlisted = sorted(set(table["shard"]) - {"", *manifest["files"]})
+        if unlisted:
+            raise InputError(
+                f"{at(path)}dialogues.parquet names a shard that the manifest does not list: {unlisted[0]!r}; do not use this store"
+            )
         return Store(path, manifest, spec, table)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{at(path / 'manifest.json')}expected the entries of schema {SCHEMA_VERSION}, found a fault at {error}") from None

@@ -95,7 +95,13 @@ class Structure:
         return replace(self, **moved)
 
     def with_spec(self, spec: GraphSpec) -> Structure:
-        """The same dialogues, connected otherwise; the modalities must be the same."""
+        """The same dialogues, connected otherwise.
+
+        Raises:
+            ValueError: ``spec`` has other modalities, or the same in another order.
+        """
+        if spec.modalities != self.spec.modalities:
+            raise ValueError(f"spec must have the modalities {list(self.spec.modalities)}, got {list(spec.modalities)}")
         return replace(self, spec=spec)
 
     @property
@@ -225,5 +231,5 @@ class Structure:
     def select(self, dialogues: Sequence[int]) -> Structure:
         """The structure of some of the dialogues, in the order given."""
         chosen = torch.as_tensor(dialogues, dtype=torch.int64, device=self.device)
-        rows, _ = expand(self.offsets[chosen], self.offsets[chosen + 1])
+        rows, _ = expand(self.offsets[:-1][chosen], self.offsets[1:][chosen])
         return Structure(self.lengths[chosen], self.presence[rows], self.speakers[rows], self.spec, self.keys[chosen])

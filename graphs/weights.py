@@ -34,6 +34,8 @@ def similarity_along(structure: Structure, edge_type: EdgeType, x_src: Tensor, x
     Returns:
         [E] in edge-id order.
     """
+    if x_src.dtype in (torch.float16, torch.bfloat16):
+        x_src, x_dst = x_src.float(), x_dst.float()
     src, dst = structure.edges(edge_type)
     area = float((structure.lengths.double() ** 2).sum())
     if area > _WASTE * max(len(src), 1):
@@ -42,7 +44,7 @@ def similarity_along(structure: Structure, edge_type: EdgeType, x_src: Tensor, x
     dots, base, width, begin = [], torch.zeros_like(structure.lengths), torch.zeros_like(structure.lengths), 0
     for block in structure.blocks.blocks:
         b = _by_position(structure, block, target, x_dst)
-        a = b if x_src is x_dst else _by_position(structure, block, source, x_src)
+        a = b if x_src is x_dst and source == target else _by_position(structure, block, source, x_src)
         dots.append((b @ a.transpose(1, 2)).flatten())
         base[block.dialogues] = begin + torch.arange(len(block.dialogues), device=src.device) * block.length**2
         width[block.dialogues] = block.length

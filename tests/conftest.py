@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported: with more threads than free cores its tiny operations mostly wait for each other, and take ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 REQUIRED = {name for name in os.environ.get("DGLMERC_REQUIRE", "").split(",") if name}
 

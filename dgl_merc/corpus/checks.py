@@ -5,7 +5,7 @@ The checks run once, over whole columns; everything to the right of this room re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,25 @@ import pandas as pd
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at
 
-__all__ = ["check_corpus", "check_finite"]
+__all__ = ["check_corpus", "check_finite", "column_types"]
 
 Array = npt.NDArray[Any]
+
+
+def column_types(targets: Mapping[str, Target], modalities: Sequence[str]) -> dict[str, str]:
+    """Column -> the pandas type it has in memory and on disk. Other columns have whatever type they came with.
+
+    Args:
+        targets: target -> what may stand in its column.
+        modalities: their names.
+    """
+    return {
+        **dict.fromkeys(("dialogue_id", "speaker", "split", "text"), "str"),
+        "position": "int64",
+        **dict.fromkeys(("start", "end"), "float64"),
+        **{name: "str" if target.kind == "classes" else "float64" for name, target in targets.items()},
+        **{f"has_{m}": "bool" for m in modalities},
+    }
 
 
 def check_corpus(table: pd.DataFrame, features: Mapping[str, Array], targets: Mapping[str, Target], *, where: str) -> None:
@@ -38,6 +54,14 @@ def check_corpus(table: pd.DataFrame, features: Mapping[str, Array], targets: Ma
         raise InputError(f"{at(where)}expected features of at least one modality, found none; pass --features")
     _check_names(table, features, where)
     _check_dialogues(table, where)
+    for column in ("start", "end"):
+        wrong = table[column].notna() & pd.to_numeric(table[column], errors="coerce").isna()
+        if wrong.any():
+            row = int(np.argmax(wrong.to_numpy()))
+            raise InputError(
+                f"{utterance_at(table, row, where)}{column}: expected a number of seconds (or an empty cell), "
+                f"found {_cell(table[column], row)}"
+            )
     for name, target in targets.items():
         _check_target(table, name, target, where)
     for modality, x in features.items():
@@ -47,6 +71,11 @@ def check_corpus(table: pd.DataFrame, features: Mapping[str, Array], targets: Ma
 def utterance_at(table: pd.DataFrame, row: int, where: str) -> str:
     """The beginning of a message about one utterance."""
     return at(where, dialogue=table["dialogue_id"].iloc[row], utterance=table["position"].iloc[row])
+
+
+def _cell(column: pd.Series[Any], row: int) -> str:
+    """A cell as a person would write it: ``7.0``, not ``np.float64(7.0)``."""
+    return repr(column.iloc[[row]].tolist()[0])
 
 
 def _check_names(table: pd.DataFrame, features: Mapping[str, Array], where: str) -> None:
@@ -61,7 +90,7 @@ def _check_names(table: pd.DataFrame, features: Mapping[str, Array], where: str)
     foreign = ~table["split"].isin(SPLITS)
     if foreign.any():
         row = int(np.argmax(foreign.to_numpy()))
-        raise InputError(f"{utterance_at(table, row, where)}expected a split among {', '.join(SPLITS)}, found {table['split'].iloc[row]!r}")
+        raise InputError(f"{utterance_at(table, row, where)}expected a split among {', '.join(SPLITS)}, found {_cell(table['split'], row)}")
 
 
 def _check_dialogues(table: pd.DataFrame, where: str) -> None:
@@ -112,14 +141,14 @@ def _check_target(table: pd.DataFrame, name: str, target: Target, where: str) ->
         expected = f"a number from {lo} to {hi} (or an empty cell: context)"
     if wrong.any():
         row = int(np.argmax(wrong.to_numpy()))
-        raise InputError(f"{utterance_at(table, row, where)}{name}: expected {expected}, found {values.iloc[row]!r}")
+        raise InputError(f"{utterance_at(table, row, where)}{name}: expected {expected}, found {_cell(values, row)}")
 
 
 def _check_modality(table: pd.DataFrame, modality: str, x: Array, where: str) -> None:
     present = table[f"has_{modality}"]
     if present.isna().any() or not present.isin([True, False]).all():
         row = int(np.argmax((present.isna() | ~present.isin([True, False])).to_numpy()))
-        raise InputError(f"{utterance_at(table, row, where)}has_{modality}: expected true or false, found {present.iloc[row]!r}")
+        raise InputError(f"{utterance_at(table, row, where)}has_{modality}: expected true or false, found {_cell(present, row)}")
     if x.ndim != 2 or x.shape[1] == 0:
         raise InputError(f"{at(where)}{modality}: expected an array [rows, width], found shape {list(x.shape)}")
     rows = np.flatnonzero(present.to_numpy(dtype=bool))

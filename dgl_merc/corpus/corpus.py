@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_merc.corpus.checks import check_corpus
+from dgl_merc.corpus.checks import check_corpus, column_types
 from dgl_merc.corpus.targets import Modality, Target
 from dgl_merc.errors import InputError, at
 
@@ -119,12 +119,21 @@ class Corpus:
             if presence_column(modality) not in table:
                 table[presence_column(modality)] = True
         order = [*CORE_COLUMNS, *targets, *(presence_column(m) for m in features)]
+        twice = [t for t in targets if order.count(t) > 1]
+        if twice:
+            raise InputError(f"{at(where)}a target can't be called like a column of the format: {', '.join(twice)}; rename it")
         missing = [column for column in order if column not in table]
         if missing:
             raise InputError(f"{at(where)}expected the columns {', '.join(order)}; missing: {', '.join(missing)}")
         table = table[[*order, *(c for c in table.columns if c not in order)]]
+        types = column_types(targets, tuple(features))
+        try:
+            table = table.astype({column: kind for column, kind in types.items() if kind == "str"})
+        except UnicodeEncodeError as error:
+            raise InputError(f"{at(where)}expected text that UTF-8 can hold, found {error.object!r}") from None
         arrays = {m: np.ascontiguousarray(x, dtype=np.float32) for m, x in features.items()}
         check_corpus(table, arrays, targets, where=where)
+        table = table.astype(types)  # what comes back from disk: the same values, the same hash
         about = {m: Modality(int(x.shape[1]), (provenance or {}).get(m, "")) for m, x in arrays.items()}
         return cls(name, table, arrays, about, dict(targets), dict(source or {}), notes)
 
@@ -168,12 +177,14 @@ class Corpus:
     @cached_property
     def local_speakers(self) -> npt.NDArray[np.int64]:
         """[U] dialogue-local speaker numbers, by first appearance in the dialogue."""
-        key = self.utterances["dialogue_id"].astype("str") + "\0" + self.utterances["speaker"].astype("str")
         dialogue = np.repeat(np.arange(len(self)), self.lengths)
-        codes = pd.factorize(key)[0]  # numbered by first appearance in the corpus, hence ascending within a dialogue
+        speaker = pd.factorize(self.utterances["speaker"])[0]
+        # numbered by first appearance in the corpus, hence ascending within a dialogue
+        codes = pd.factorize(dialogue * (speaker.max() + 1) + speaker)[0]
         first = np.unique(codes, return_index=True)[1]
         before = np.searchsorted(dialogue[first], dialogue)  # speakers that earlier dialogues have introduced
-        return (codes - before).astype(np.int64)
+        local: npt.NDArray[np.int64] = (codes - before).astype(np.int64)
+        return local
 
     def labels(self, target: str) -> npt.NDArray[np.int64]:
         """[U] class indices of a target of kind classes; -1 = unlabelled."""
@@ -193,6 +204,8 @@ class Corpus:
             if number not in self.dialogue_ids:
                 raise InputError(f"{at(self.path or self.name)}no dialogue {number!r} among its {len(self)}")
             number = self.dialogue_ids.index(number)
+        if not 0 <= number < len(self):
+            raise InputError(f"{at(self.path or self.name)}dialogues are numbered 0 to {len(self) - 1}, found {number}")
         lo, hi = self.offsets[number], self.offsets[number + 1]
         rows = self.feature_rows[[lo, hi]]
         parts = {m: np.asarray(self.features[m][rows[0, k] : rows[1, k]]) for k, m in enumerate(self.modalities)}

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dgl_merc.corpus.checks import check_corpus
+from dgl_merc.corpus.checks import check_corpus, column_types
 from dgl_merc.corpus.corpus import Corpus
 from dgl_merc.corpus.targets import Modality, Target
 from dgl_merc.errors import InputError, at
@@ -45,8 +45,11 @@ def save_corpus(corpus: Corpus, out: Path, *, force: bool = False) -> Corpus:
     Raises:
         InputError: ``out`` is not free.
     """
-    with new_folder(out, force=force) as folder:
-        corpus.utterances.to_parquet(folder / "utterances.parquet", index=False)
+    with new_folder(out, force=force, replaces="corpus.json") as folder:
+        try:
+            corpus.utterances.to_parquet(folder / "utterances.parquet", index=False)
+        except (pa.ArrowException, UnicodeEncodeError) as error:  # a further column of mixed types, half a surrogate pair
+            raise InputError(f"{at(out)}a column can't be written as parquet ({error})") from None
         (folder / "features").mkdir()
         for modality, x in corpus.features.items():
             np.save(folder / "features" / f"{modality}.npy", np.asarray(x, dtype=np.float32), allow_pickle=False)
@@ -83,18 +86,29 @@ def open_corpus(path: Path, *, check: Literal["sizes", "full"] = "sizes") -> Cor
     try:
         modalities = {m: Modality(int(v["width"]), str(v["provenance"])) for m, v in about["modalities"].items()}
         targets = {t: Target.from_json(v) for t, v in about["targets"].items()}
-        files, name = about["files"], str(about["name"])
+        files, name, content = about["files"], str(about["name"]), str(about["content_sha256"])
+        unrecorded = {"utterances.parquet", *(f"features/{m}.npy" for m in modalities)} - set(files)
+        if unrecorded:
+            raise InputError(f"{at(path / 'corpus.json')}expected a record of every file, found none of {', '.join(sorted(unrecorded))}")
         verify_files(path, files, hashes=check == "full")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{at(path / 'corpus.json')}expected the entries of schema {SCHEMA_VERSION}, found a fault at {error}") from None
     table = read_parquet(path / "utterances.parquet")
+    types = column_types(targets, tuple(modalities))
+    missing = [column for column in types if column not in table]
+    if missing:
+        raise InputError(f"{at(path / 'utterances.parquet')}expected the columns {', '.join(types)}; missing: {', '.join(missing)}")
     features = {m: _open_features(path / "features" / f"{m}.npy", v.width) for m, v in modalities.items()}
-    corpus = Corpus(name, table, features, modalities, targets, about.get("source", {}), tuple(about.get("notes", ())), path)
     if check == "full":
         check_corpus(table, features, targets, where=str(path))
-        if corpus.content_sha256 != about["content_sha256"]:
-            raise InputError(f"{at(path)}the content is not what corpus.json's content_sha256 says; import the corpus again")
-    corpus.__dict__["content_sha256"] = str(about["content_sha256"])  # the cached property: not computed again for every run
+    try:
+        table = table.astype(types)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{at(path / 'utterances.parquet')}expected columns of the format's types, found a fault ({error})") from None
+    corpus = Corpus(name, table, features, modalities, targets, about.get("source", {}), tuple(about.get("notes", ())), path)
+    if check == "full" and corpus.content_sha256 != content:
+        raise InputError(f"{at(path)}the content is not what corpus.json's content_sha256 says; import the corpus again")
+    corpus.__dict__["content_sha256"] = content  # the cached property: not computed again for every run
     return corpus
 
 

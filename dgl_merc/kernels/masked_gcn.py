@@ -184,7 +184,8 @@ def _dense(structure: Structure, x: Mapping[str, Tensor], matrices: Sequence[Ten
         exists = _pattern(structure, block) if given.keep is None else _pattern(structure, block) & given.keep[k]
         if unit is not None:
             side = blocks.pad(block, unit)
-            full = arccos_similarity(side @ side.transpose(1, 2)) * _scale(how.weight, block) * exists
+            similarity = arccos_similarity(side @ side.transpose(1, 2))
+            full = similarity * _scale(how.weight, block, similarity.dtype) * exists
         else:
             full = given.weight[k] * exists if given.weight is not None else exists
         full = full.to(stacked.dtype)
@@ -231,14 +232,14 @@ def _pattern(structure: Structure, block: Block) -> Tensor:
     return pattern & block.filled[:, :, None] & block.filled[:, None, :]
 
 
-def _scale(weight: Weight, block: Block) -> Tensor | float:
+def _scale(weight: Weight, block: Block, dtype: torch.dtype) -> Tensor | float:
     """[S, S]: aleph across modalities, 1 within."""
     assert isinstance(weight, ArccosWeight)
     if isinstance(weight.scale, float) and weight.scale == 1.0:
         return 1.0
     modality = torch.arange(block.slots.shape[1], device=block.slots.device) // block.length
     across = modality[:, None] != modality[None, :]
-    return torch.where(across, weight.scale, torch.ones((), device=across.device, dtype=getattr(weight.scale, "dtype", torch.float32)))
+    return torch.where(across, weight.scale, torch.ones((), device=across.device, dtype=dtype))
 
 
 def _words(structure: Structure, block: Block, mask: HashMask) -> Tensor:

@@ -43,6 +43,14 @@ class MaskedGCNOptions:
     aleph: float = 1.0
     learn_aleph: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.layers >= 0:
+            raise ValueError(f"layers must be at least 0, found {self.layers}")
+        if not 0.0 <= self.rate <= 1.0:
+            raise ValueError(f"rate must be from 0 to 1, found {self.rate}")
+        if not 0.0 <= self.aleph <= 100.0:
+            raise ValueError(f"aleph must be from 0 to 100, found {self.aleph}")
+
 
 class MaskedGCN(nn.Module):
     """``H' = ReLU(P H W)`` on the modality nodes, W shared by modalities.

@@ -33,6 +33,13 @@ class BiLSTMOptions:
     layers: int = 2
     dropout: float = 0.5
 
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if not 0.0 <= self.dropout <= 1.0:
+            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
+
 
 class BiLSTM(Model):
     """Dialogues to logits through a bidirectional LSTM (forward only where the spec is causal)."""

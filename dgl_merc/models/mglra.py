@@ -40,6 +40,13 @@ class MGLRAOptions:
     residual: bool = True
     gcn: MaskedGCNOptions = field(default_factory=MaskedGCNOptions)
 
+    def __post_init__(self) -> None:
+        for name in ("dim", "encoder_layers"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if not 0.0 <= self.dropout <= 1.0:
+            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
+
 
 class MGLRA(Model):
     """Dialogues to logits."""

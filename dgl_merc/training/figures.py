@@ -70,8 +70,8 @@ def confusion_figure(confusion: Sequence[Sequence[int]], names: Sequence[str]) -
     for i, j in np.ndindex(*share.shape):
         text = f"{share[i, j]:.0f}\n({counts[i, j]:.0f})" if counts[i, j] else "·"
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if share[i, j] < 55 else "black")
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
-    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=9, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
     axes.set_xlabel("predicted", fontsize=9)
     axes.set_ylabel("true", fontsize=9)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
@@ -96,7 +96,7 @@ def per_class_figure(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
         values = [per_class[n][key] or 0.0 for n in names]
         bars = axes.barh(place + offset, values, height=0.36, color=colour, label=label)
         axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2, color=GREY)
-    axes.set_yticks(place, [f"{n}  ({per_class[n]['support']})" for n in names], fontsize=9)
+    axes.set_yticks(place, [f"{n}  ({per_class[n]['support']})" for n in names], fontsize=9, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 108)
     axes.set_xlabel("% on test (support in brackets)", fontsize=9)

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import save
 
 from dgl_merc.corpus import SPLITS, Corpus, Scaling
 from dgl_merc.corpus.bayes import ceiling_of
@@ -93,7 +93,10 @@ def fit(
     Raises:
         InputError: settings and corpus do not fit, ``out`` is not free, or the loss is not finite.
     """
-    with new_folder(out, force=force) as folder:
+    for source in (corpus.path, store.path if store else None):
+        if source is not None and source.resolve().is_relative_to(out.resolve()):
+            raise InputError(f"{at(out)}holds {source}, which the run is made of; name another folder")
+    with new_folder(out, force=force, replaces="metrics.json") as folder:
         begin = time.perf_counter()
         spec = _resolved_spec(corpus, spec, settings)
         target = choose_target(corpus, settings.data.target)
@@ -107,8 +110,8 @@ def fit(
         trained = train(
             model, data, splits["train"], splits["dev"], settings.training, seed=settings.seed, device=device, on_epoch=on_epoch
         )
-        source = {"store": file_record(store.path / "manifest.json")["sha256"] if store else None}
-        parts = _Parts(settings, data, target, model, trained, source)
+        made_of = {"store": file_record(store.path / "manifest.json")["sha256"] if store else None}
+        parts = _Parts(settings, data, target, model, trained, made_of)
         predictions = _predictions(parts, splits, device)
         metrics = _metrics(parts, predictions)
         metrics["seconds"] = time.perf_counter() - begin
@@ -163,7 +166,7 @@ def _metrics(parts: _Parts, predictions: pd.DataFrame) -> dict[str, Any]:
     spec = parts.data.spec
     ceiling = ceiling_of(parts.data.corpus, spec.modalities, causal=spec.causal)
     test = metrics["splits"].get("test")
-    if ceiling and test:
+    if ceiling and test and test["utterances"]:
         metrics["ceiling"] = {
             "mode": "causal" if spec.causal else "offline",
             **ceiling,
@@ -194,10 +197,9 @@ def _write(folder: Path, parts: _Parts, predictions: pd.DataFrame, metrics: dict
     )
     write_json(folder / "history.json", {"epochs": [asdict(e) for e in parts.trained.history]})
     predictions.to_parquet(folder / "predictions.parquet", index=False)
-    save_file({k: v.detach().cpu().contiguous() for k, v in parts.model.state_dict().items()}, str(folder / "weights.safetensors"))
+    # bytes, then a file: safetensors' own writer has an error of its own for a full disk
+    (folder / "weights.safetensors").write_bytes(save({k: v.detach().cpu().contiguous() for k, v in parts.model.state_dict().items()}))
     scaling = parts.data.scaling
-    save_arrays(
-        {f"{n}/{m}": v for n, t in (("mean", scaling.mean), ("std", scaling.std)) for m, v in t.items()},
-        str(folder / "scaling.safetensors"),
-    )
+    arrays = {f"{n}/{m}": v for n, t in (("mean", scaling.mean), ("std", scaling.std)) for m, v in t.items()}
+    (folder / "scaling.safetensors").write_bytes(save_arrays(arrays))
     write_json(folder / "metrics.json", metrics)

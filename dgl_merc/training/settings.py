@@ -69,10 +69,10 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name in ("lr", "batch_size", "max_epochs", "patience"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"training.{name} must be greater than 0, found {getattr(self, name)}")
+                raise ValueError(f"{name} must be greater than 0, found {getattr(self, name)}")
         for name in ("weight_decay", "clip"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"training.{name} must be at least 0, found {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 0, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,247 @@
+"""What every model promises, for every model there is, and MGLRA against the equations written out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dgl_merc.corpus import Corpus, Scaling, Target
+from dgl_merc.graphs import GraphSpec, Structure
+from dgl_merc.layers import MaskedGCNOptions
+from dgl_merc.losses import cross_entropy
+from dgl_merc.models import MODELS, Model, ModelInput, build_model, options_of
+from dgl_merc.models.bilstm import BiLSTMOptions
+from dgl_merc.models.mglra import MGLRAOptions
+from dgl_merc.training.data import DialogueData
+
+M2 = ("text", "audio")
+WIDTHS = {"text": 5, "audio": 3}
+CLASSES = 4
+
+CASES: dict[str, tuple[str, Any]] = {
+    "bilstm": ("bilstm", BiLSTMOptions(hidden=6, dropout=0.3)),
+    "mglra": ("mglra", MGLRAOptions(dim=7, dropout=0.3)),
+    "mglra, print": ("mglra", MGLRAOptions(6, False, 1, 0.3, False, MaskedGCNOptions(mask="both", degree="full"))),
+    "mglra, all on": ("mglra", MGLRAOptions(6, True, 2, 0.3, True, MaskedGCNOptions(3, "both", 0.4, "full", True, 0.7, True))),
+    "mglra, nodes": ("mglra", MGLRAOptions(dim=6, gcn=MaskedGCNOptions(mask="nodes", rate=0.5))),
+}
+SPECS = {"utterance": GraphSpec(M2), "dialogue": GraphSpec(M2, cross="dialogue"), "window": GraphSpec(M2, window=2, cross="dialogue")}
+
+every_case = pytest.mark.parametrize("case", CASES)
+every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+
+
+def make(case: str, spec: GraphSpec = SPECS["utterance"], seed: int = 0) -> Model:
+    name, options = CASES[case]
+    torch.manual_seed(seed)
+    widths = {m: WIDTHS[m] for m in spec.modalities}
+    return build_model(name, ModelInput(widths, CLASSES, spec, seed), options).double()
+
+
+def batch(lengths: list[int], spec: GraphSpec, drop: float = 0.3, seed: int = 0) -> tuple[Structure, dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    presence = torch.rand(sum(lengths), len(spec.modalities), generator=generator) >= drop
+    s = replace(Structure.of(lengths, spec, presence=presence.tolist()), keys=torch.arange(len(lengths)) * 5 + 2)
+    return s, {m: torch.randn(n, WIDTHS[m], generator=generator, dtype=torch.float64) for m, n in s.sizes.items()}
+
+
+def rows_of(s: Structure, dialogues: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Utterances, and nodes of each modality, of some dialogues in this order."""
+    utterances = torch.cat([torch.arange(int(s.offsets[d]), int(s.offsets[d + 1])) for d in dialogues])
+    nodes = {
+        m: torch.cat([torch.arange(int(s.counts[m][s.offsets[d]]), int(s.counts[m][s.offsets[d + 1]])) for d in dialogues]) for m in s.sizes
+    }
+    return utterances, nodes
+
+
+def test_every_model_has_a_case():
+    assert {name for name, _ in CASES.values()} == set(MODELS)
+    assert all(isinstance(options, options_of(name)) for name, options in CASES.values())
+
+
+@every_case
+@every_spec
+def test_a_dialogue_gives_the_same_alone_and_in_any_batch(case, spec):
+    model = make(case, spec).eval()
+    s, x = batch([4, 1, 9, 2, 17, 4], spec)
+    together = model(s, x)
+    for some in ([0], [1], [4], [5, 2], [3, 0, 1], [5, 4, 3, 2, 1, 0]):
+        utterances, nodes = rows_of(s, some)
+        got = model(s.select(some), {m: x[m][nodes[m]] for m in x})
+        torch.testing.assert_close(got, together[utterances], rtol=0, atol=1e-9)
+    assert together.std(0).min() > 1e-4, "vacuous: the same logits everywhere"
+
+
+@every_case
+def test_in_training_the_mask_does_not_depend_on_the_batch(case):
+    name, options = CASES[case]
+    s, x = batch([4, 1, 9], SPECS["dialogue"])
+    torch.manual_seed(0)
+    given = ModelInput(WIDTHS, CLASSES, SPECS["dialogue"], 3)
+    model = build_model(name, given, replace(options, dropout=0.0)).double().train()
+    utterances, nodes = rows_of(s, [2, 0])
+    got = model(s.select([2, 0]), {m: x[m][nodes[m]] for m in x}, step=4)
+    torch.testing.assert_close(got, model(s, x, step=4)[utterances], rtol=0, atol=1e-9)
+
+
+@every_case
+@pytest.mark.parametrize("spec", [replace(s, causal=True) for s in SPECS.values()], ids=SPECS.keys())
+def test_causal_hears_nothing_later(case, spec):
+    model = make(case, spec).eval()
+    s, x = batch([9, 3], spec, drop=0.2)
+    before = model(s, x)
+    for t in range(9):
+        later = {m: (s.nodes[m] > t) & (s.nodes[m] < 9) for m in x}
+        after = model(s, {m: torch.where(later[m][:, None], 3 - 2 * v, v) for m, v in x.items()})
+        assert torch.equal(after[: t + 1], before[: t + 1])
+        assert torch.equal(after[9:], before[9:])
+        assert t == 8 or not torch.allclose(after[t + 1 : 9], before[t + 1 : 9])
+
+
+@every_case
+def test_offline_hears_later(case):
+    model = make(case).eval()
+    s, x = batch([9], SPECS["utterance"], drop=0.0)
+    before = model(s, x)
+    after = model(s, {m: torch.where((s.nodes[m] == 8)[:, None], 3 - 2 * v, v) for m, v in x.items()})
+    assert not torch.allclose(after[:8], before[:8])
+
+
+@every_case
+@pytest.mark.parametrize(
+    ("lengths", "presence"),
+    [
+        ([3], [[0, 0], [1, 0], [0, 1]]),
+        ([2, 3], [[1, 1], [1, 1], [0, 0], [0, 0], [0, 0]]),
+        ([2], [[0, 0], [0, 0]]),
+        ([2, 2], [[1, 0], [1, 0], [1, 0], [0, 0]]),
+        ([1], [[1, 1]]),
+        ([1], [[0, 1]]),
+        ([1], [[0, 0]]),
+        ([1, 1, 1], [[1, 1], [0, 0], [1, 0]]),
+    ],
+    ids=["bare utterance", "bare dialogue", "nothing at all", "no audio in the batch", "one", "one, one modality", "one, bare", "ones"],
+)
+def test_absences_give_finite_logits_and_gradients(case, lengths, presence):
+    s = Structure.of(lengths, SPECS["dialogue"], presence=presence)
+    x = {m: torch.randn(n, WIDTHS[m], dtype=torch.float64, requires_grad=True) for m, n in s.sizes.items()}
+    model = make(case, SPECS["dialogue"])
+    for training in (True, False):
+        logits = model.train(training)(s, x)
+        assert logits.shape == (sum(lengths), CLASSES)
+        assert torch.isfinite(logits).all()
+    cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64)).backward()
+    for t in [*model.parameters(), *x.values()]:
+        assert t.grad is None or torch.isfinite(t.grad).all()
+
+
+@every_case
+@pytest.mark.parametrize("spec", [GraphSpec(("text",)), GraphSpec(("audio",), causal=True)], ids=["text", "audio"])
+def test_one_modality(case, spec):
+    s, x = batch([3, 5], spec)
+    assert torch.isfinite(make(case, spec)(s, x)).all()
+
+
+@every_case
+def test_identical_and_zero_utterances_have_finite_gradients(case):
+    s, _ = batch([4, 2], SPECS["dialogue"], drop=0.0)
+    for value in (0.0, 1.0):
+        x = {m: torch.full((n, WIDTHS[m]), value, dtype=torch.float64, requires_grad=True) for m, n in s.sizes.items()}
+        model = make(case, SPECS["dialogue"])
+        cross_entropy(model(s, x), torch.zeros(6, dtype=torch.int64)).backward()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+        assert all(torch.isfinite(v.grad).all() for v in x.values())
+
+
+@every_case
+def test_every_parameter_learns(case):
+    model = make(case, SPECS["dialogue"]).train()
+    s, x = batch([6, 5, 7, 8], SPECS["dialogue"], drop=0.2)
+    loss = cross_entropy(model(s, x), torch.arange(26) % CLASSES)
+    loss.backward()
+    still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not still, f"no gradient: {still}"
+
+
+@every_case
+def test_an_unlabelled_utterance_is_context(case):
+    model = make(case).eval()
+    s, x = batch([5], SPECS["utterance"], drop=0.0)
+    x = {m: v.requires_grad_() for m, v in x.items()}
+    labels = torch.tensor([1, -1, -1, 2, -1])
+    cross_entropy(model(s, x), labels).backward()
+    assert x["text"].grad[1].abs().max() > 0, "an unlabelled utterance is not heard"
+    changed = cross_entropy(model(s, {m: v * torch.tensor([[1], [1], [2], [1], [1]]) for m, v in x.items()}), labels)
+    assert changed != cross_entropy(model(s, x), labels)
+
+
+@every_case
+def test_the_same_seed_gives_the_same_and_forward_keeps_no_state(case):
+    s, x = batch([4, 6], SPECS["utterance"])
+    first, second, other = make(case), make(case), make(case, seed=1)
+    state = {k: v.clone() for k, v in first.state_dict().items()}
+    keep = {m: v.clone() for m, v in x.items()}
+
+    def run(model: Model, step: int = 0) -> Tensor:
+        torch.manual_seed(5)
+        return model(s, x, step=step)
+
+    before = run(first)
+    assert torch.equal(run(second), before)
+    assert not torch.equal(run(other), before)
+    attributes = {n: set(vars(module)) for n, module in first.named_modules()}
+    run(first, step=9)
+    first(*batch([2, 2, 30], SPECS["utterance"], seed=8))
+    first.eval()(s, x)
+    first.train()
+    assert torch.equal(run(first), before)
+    assert {n: set(vars(module)) for n, module in first.named_modules()} == attributes
+    assert all(torch.equal(v, state[k]) for k, v in first.state_dict().items())
+    assert all(torch.equal(v, keep[m]) for m, v in x.items()), "the features passed in were written to"
+
+
+@every_case
+def test_what_speakers_are_called_does_not_matter(case):
+    from dgl_merc.corpus.synthetic import synthetic_corpus
+
+    corpus = synthetic_corpus(2, (3, 1, 1), with_ceilings=False)
+    names = {name: f"x{k}" for k, name in enumerate(sorted(corpus.utterances["speaker"].unique(), reverse=True))}
+    table = corpus.utterances.assign(speaker=corpus.utterances["speaker"].map(names))
+    renamed = Corpus.build("renamed", table, corpus.features, {"emotion": Target("classes", corpus.targets["emotion"].labels)})
+    spec = GraphSpec(tuple(corpus.modalities))
+    torch.manual_seed(0)
+    name, options = CASES[case]
+    model = build_model(name, ModelInput({m: v.width for m, v in corpus.modalities.items()}, 6, spec), options).eval()
+    logits = []
+    for c in (corpus, renamed):
+        b = DialogueData(c, spec, Scaling.fit(c), "emotion").batch(np.arange(5))
+        logits.append(model(b.structure, b.features))
+    assert torch.equal(*logits)
+
+
+@every_case
+def test_bfloat16_is_finite(case):
+    model = make(case, SPECS["dialogue"]).bfloat16()
+    s, x = batch([4, 6], SPECS["dialogue"])
+    assert torch.isfinite(model(s, {m: v.bfloat16() for m, v in x.items()})).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("bilstm", {"hidden": 0}),
+        ("bilstm", {"layers": 0}),
+        ("bilstm", {"dropout": 1.1}),
+        ("mglra", {"dim": 0}),
+        ("mglra", {"encoder_layers": 0}),
+        ("mglra", {"dropout": -0.1}),
+    ],
+)
+def test_options_out_of_bounds(name, change):
+    with pytest.raises(ValueError, match=f"^{next(iter(change))} must be"):
+        options_of(name)(**change)

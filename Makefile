@@ -1,6 +1,7 @@
 # Two commands on a fresh machine with Python 3.11 and make:
 #   make demo   builds the graphs of the embedded corpus, fits, and leaves a report in demo/run/report.html
-#   make test   runs the tests
+#   make test   runs ruff, mypy and the tests
+# Besides: make coverage, make lint, make clean.
 # Settings: PYTHON=python3.11, DGL=2.1.0 (another DGL, in its own venv), TORCH_INDEX=URL (PyTorch's CPU wheel index, on
 # Linux without a GPU), PYTEST_ARGS='-k corpus'.
 
@@ -17,7 +18,7 @@ export PYTHONHASHSEED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint fit-demo clean
+.PHONY: demo test lint coverage clean
 
 demo: $(BIN)/.installed
 	@rm -rf $(DEMO)
@@ -32,6 +33,9 @@ lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+coverage: $(BIN)/.installed-dev
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
 
 $(VENV)/constraints.txt: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
@@ -49,4 +53,4 @@ $(BIN)/.installed-dev: $(BIN)/.installed
 	@touch $@
 
 clean:
-	rm -rf .venv* demo build dist *.egg-info
+	rm -rf .venv* demo build dist *.egg-info .coverage*

@@ -36,7 +36,7 @@ def intervals(
     first = dialogue_start if before is None else torch.maximum(dialogue_start, utterance - before)
     last = dialogue_end if after is None else torch.minimum(dialogue_end, utterance + after + 1)
     last = torch.maximum(first, last)
-    return counts[first.clamp_max(len(counts) - 1)], counts[last.clamp_max(len(counts) - 1)]
+    return counts[first], counts[last]
 
 
 def expand(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:

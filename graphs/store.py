@@ -89,18 +89,19 @@ class Store:
             InputError: it is not where it was, or is not the same any more.
         """
         reference = self.manifest["corpus"]
-        places = [(self.path / reference["relative"]).resolve(), Path(reference["path"])]
-        place = next((p for p in places if (p / "corpus.json").is_file()), None)
-        if place is None:
-            tried = " nor at ".join(dict.fromkeys(map(str, places)))
+        places = dict.fromkeys([(self.path / reference["relative"]).resolve(), Path(reference["path"])])
+        found = {place: open_corpus(place) for place in places if (place / "corpus.json").is_file()}
+        for corpus in found.values():
+            if corpus.content_sha256 == reference["content_sha256"]:
+                return corpus
+        if not found:
+            tried = " nor at ".join(map(str, places))
             raise InputError(f"{at(self.path)}its corpus {reference['name']!r} is not at {tried}; move it back or build the graphs again")
-        corpus = open_corpus(place)
-        if corpus.content_sha256 != reference["content_sha256"]:
-            raise InputError(
-                f"{at(self.path)}was made of another state of the corpus at {place} (content {reference['content_sha256'][:12]}…, "
-                f"found {corpus.content_sha256[:12]}…); build the graphs again"
-            )
-        return corpus
+        place, other = next(iter(found.items()))
+        raise InputError(
+            f"{at(self.path)}was made of another state of the corpus at {place} (content {reference['content_sha256'][:12]}…, "
+            f"found {other.content_sha256[:12]}…); build the graphs again"
+        )
 
     def graph(self, dialogue: int | str) -> Any:
         """The DGL heterograph of a dialogue, by number or name, its shard verified first.

@@ -225,7 +225,7 @@ class Structure:
         for n in self.spec.node_types:
             graph.nodes[n].data["position"] = self.position[self.nodes[n]]
             graph.nodes[n].data["dialogue"] = self.keys[owner[n]]
-        graph.nodes[UTTERANCE].data["speaker"] = self.speakers
+        graph.nodes[UTTERANCE].data["speaker"] = self.speakers.clone()
         return graph
 
     def select(self, dialogues: Sequence[int]) -> Structure:

@@ -106,6 +106,7 @@ def test_the_hash_sees_what_a_model_could_and_nothing_else():
         build(speaker=["ann", "ann", "bob", "bob", "cy", "ann"]),
         build(split=["train"] * 3 + ["test"] * 2 + ["test"]),
         build(emotion=["anger", None, "anger", "joy", "anger", None]),
+        build(emotion=[None, "joy", "anger", "joy", "anger", None]),  # the same labels, elsewhere
         build(has_text=[False, True, True, True, True, True]),
         Corpus.build("small", table(), with_value("text", 4, 3, 0.0), TARGETS),
         Corpus.build("small", table(), features(), {**TARGETS, "emotion": same}),

@@ -26,10 +26,10 @@ def run(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess
 
 def test_a_home_that_is_not_there_or_cannot_be_written(tmp_path):
     code = "from dgl_merc._dgl import dgl, fn; import os; assert os.environ['DGLBACKEND'] == 'pytorch'; assert fn.copy_u"
-    for home in (tmp_path / "nowhere", Path("/proc/none")):
-        done = run(code, tmp_path, HOME=str(home))
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert not home.exists()
+    home = Path("/proc/none")  # neither there nor to be made, not even by root
+    done = run(code, tmp_path, HOME=str(home))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not home.exists()
     (tmp_path / "home").mkdir()
     done = run(code, tmp_path, HOME=str(tmp_path / "home"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

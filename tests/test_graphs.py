@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dgl_merc.errors import InputError
 from dgl_merc.graphs import RELATIONS, UTTERANCE, GraphSpec, Structure
+from dgl_merc.graphs.edges import intervals
 
 M2, M3 = ("text", "audio"), ("text", "audio", "visual")
 
@@ -82,6 +83,19 @@ def test_edges_against_the_double_loop(s):
         src, dst = s.edges(t)
         assert src.dtype == dst.dtype == torch.int64
         assert list(zip(src.tolist(), dst.tolist(), strict=True)) == edges_by_loop(s, t), t
+
+
+def test_intervals_that_reach_nothing():
+    counts, u = torch.tensor([0, 1, 1, 2]), torch.arange(3)
+    for before, after, want in [
+        (-1, -1, [0, 0, 0]),
+        (-1, None, [1, 1, 0]),
+        (None, -1, [0, 1, 1]),
+        (0, 0, [1, 0, 1]),
+        (None, None, [2, 2, 2]),
+    ]:
+        lo, hi = intervals(u, torch.zeros(3).long(), torch.full((3,), 3), counts, before, after)
+        assert (hi - lo).tolist() == want
 
 
 def test_edges_by_hand():

@@ -2,8 +2,8 @@
 
     python benchmarks/graphs.py [--meld CORPUS]
 
-Lengths: MELD's own (with ``--meld``, a corpus that ``dglmerc import meld`` wrote), else the embedded corpus; and IEMOCAP-like ones (151 dialogues of
-8-110 utterances). Features are random unless they are the corpus's. Medians of interleaved rounds, utterances per second.
+Lengths: MELD's own (with ``--meld``, a corpus that ``dglmerc import meld`` wrote), else the embedded corpus; and IEMOCAP-like ones (151
+dialogues of 8-110 utterances). Features in memory are random. Medians of interleaved rounds, utterances per second.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from dgl_merc.errors import InputError, at
+from dgl_merc.files import check_free
 
 if TYPE_CHECKING:
     from dgl_merc.corpus import Corpus
@@ -169,11 +170,7 @@ def _check_out(out: Path, source: Path | None, *, force: bool) -> None:
     """Before anything is read: OUT is free, or a corpus that may be replaced, and not around the data."""
     if source is not None and source.resolve().is_relative_to(out.resolve()):
         raise InputError(f"{at(out)}expected a folder apart from the data, found {source} in it; name another folder")
-    if out.is_dir() and any(out.iterdir()):
-        if not force:
-            raise InputError(f"{at(out)}exists and is not empty; name another folder or pass --force to replace it")
-        if not (out / "corpus.json").is_file():
-            raise InputError(f"{at(out)}expected a corpus to replace, found no corpus.json; --force replaces only a corpus")
+    check_free(out, force=force, replaces="corpus.json")
 
 
 def _write(corpus: Corpus, out: Path, *, force: bool) -> None:

@@ -27,10 +27,12 @@ __all__ = ["fit"]
 @click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=0, show_default=True, help="Of weights, order, dropout and masks.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/PRESET-STORE-seedN]")
 @click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1, ...")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: torch's choice]")
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads; several runs beside each other gain more."
+)
 @click.option("--force", is_flag=True, help="Replace the run folder.")
 def fit(
-    store: Path | None, preset: str, words: tuple[str, ...], seed: int, out: Path | None, device: str, threads: int | None, force: bool
+    store: Path | None, preset: str, words: tuple[str, ...], seed: int, out: Path | None, device: str, threads: int, force: bool
 ) -> None:
     """Fit a model to the graphs in STORE, or, without one, to the embedded corpus.
 
@@ -61,19 +63,21 @@ def _input(store: Path | None) -> tuple[Any, Any, Any]:
 
         corpus = synthetic_corpus()
         return corpus, GraphSpec(tuple(corpus.modalities)), None
+    from dgl_merc.corpus import open_corpus
     from dgl_merc.graphs.store import open_store
 
     opened = open_store(store)
-    return opened.corpus, opened.spec, opened
+    path = opened.corpus.path
+    assert path is not None
+    return open_corpus(path, check="full"), opened.spec, opened  # every byte: the run vouches for the corpus's hash
 
 
-def _device(name: str, threads: int | None) -> str:
+def _device(name: str, threads: int) -> str:
     import torch
 
     from dgl_merc.errors import InputError
 
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -117,10 +117,10 @@ def _working_folder(out: Path, plan: dict[str, Any]) -> Path:
 
 def _common_space(corpus: Corpus, spec: GraphSpec, options: BuildOptions, folder: Path) -> tuple[CommonSpace | None, Scaling]:
     has_train = bool((corpus.splits == "train").any())
-    scaling = Scaling.fit(corpus, options.scaling if has_train else "none")
+    scaling = Scaling.fit(corpus, options.scaling if has_train else "none", spec.modalities)
     if spec.cross == "none" or len(spec.modalities) < 2 or not has_train:
         return None, scaling
-    space = CommonSpace.fit(corpus, scaling)
+    space = CommonSpace.fit(corpus, scaling, spec.modalities)
     tensors = {f"projection/{m}/{n}": np.ascontiguousarray(p) for (m, n), p in space.projections.items()}
     tensors |= {f"mean/{m}": np.ascontiguousarray(v) for m, v in space.means.items()}
     (folder / "common_space.safetensors").write_bytes(save(tensors))

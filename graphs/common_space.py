@@ -13,7 +13,7 @@ These weights are for looking. Models compute theirs from the hidden state, as t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -82,11 +82,13 @@ class CommonSpace:
     correlations: Mapping[str, dict[str, Any]]
 
     @classmethod
-    def fit(cls, corpus: Corpus, scaling: Scaling) -> CommonSpace:
+    def fit(cls, corpus: Corpus, scaling: Scaling, modalities: Sequence[str] | None = None) -> CommonSpace:
         """From the training split; the dev split is only measured. Needs at most a few seconds and [n, width] in memory per modality."""
         split = np.repeat(corpus.splits, corpus.lengths)
         bases, means, coordinates = {}, {}, {}
         for k, m in enumerate(corpus.modalities):
+            if modalities is not None and m not in modalities:
+                continue
             x = scaling.apply(m, corpus.features[m]).astype(np.float64)
             train = x[(split == "train")[corpus.presence[:, k]]]
             if len(train) < ENOUGH:

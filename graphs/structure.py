@@ -220,8 +220,8 @@ class Structure:
         )
         owner = {n: self.dialogue[self.nodes[n]] for n in self.spec.node_types}
         batch = self.num_dialogues
-        graph.set_batch_num_nodes({n: torch.bincount(owner[n], minlength=batch) for n in self.spec.node_types})
-        graph.set_batch_num_edges({t: torch.bincount(owner[t[2]][dst], minlength=batch) for t, (_, dst) in edges.items()})
+        graph.set_batch_num_nodes({n: torch.bincount(owner[n], minlength=batch).to(idtype) for n in self.spec.node_types})
+        graph.set_batch_num_edges({t: torch.bincount(owner[t[2]][dst], minlength=batch).to(idtype) for t, (_, dst) in edges.items()})
         for n in self.spec.node_types:
             graph.nodes[n].data["position"] = self.position[self.nodes[n]]
             graph.nodes[n].data["dialogue"] = self.keys[owner[n]]

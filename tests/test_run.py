@@ -133,7 +133,11 @@ def test_the_scaling_is_that_of_the_training_split(made):
     corpus, out, _ = made
     stored, fitted = load_arrays(out / "scaling.safetensors"), Scaling.fit(corpus)
     train = (corpus.utterances["split"] == "train").to_numpy()
+    used = json.loads((out / "data.json").read_text())["spec"]["modalities"]
+    assert set(stored) == {f"{part}/{m}" for part in ("mean", "std") for m in used}
     for k, (m, x) in enumerate(corpus.features.items()):
+        if m not in used:
+            continue
         rows = np.asarray(x, dtype=np.float64)[train[corpus.presence[:, k]]]
         np.testing.assert_allclose(stored[f"mean/{m}"], rows.mean(0), rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(stored[f"std/{m}"], rows.std(0), rtol=1e-5)

@@ -250,6 +250,28 @@ def _counted(model: Any, forward: Any, seen: list[int]) -> Any:
     return counting
 
 
+@pytest.mark.parametrize("kind", ["standard", "none"])
+def test_a_batch_is_the_scaled_rows_of_its_dialogues(corpus, kind):
+    spec = GraphSpec(("visual", "text"))
+    data = DialogueData(corpus, spec, Scaling.fit(corpus, kind), "emotion")
+    batch = data.batch(np.array([5, 2]))
+    train_ = np.repeat(corpus.splits == "train", corpus.lengths)
+    names = list(corpus.targets["emotion"].labels)
+    felt = [e for d in (5, 2) for e in corpus.dialogue(d).utterances["emotion"]]
+    assert batch.labels.tolist() == [-1 if pd.isna(e) else names.index(e) for e in felt]
+    assert batch.rows.tolist() == [r for d in (5, 2) for r in range(corpus.offsets[d], corpus.offsets[d + 1])]
+    assert batch.structure.keys.tolist() == [5, 2]
+    for k, m in enumerate(corpus.modalities):
+        if m in spec.modalities:
+            x = np.concatenate([corpus.dialogue(d).features[m] for d in (5, 2)])
+            if kind == "standard":
+                seen = np.asarray(corpus.features[m], dtype=np.float64)[train_[corpus.presence[:, k]]]
+                x = (x - seen.mean(0)) / seen.std(0)
+            np.testing.assert_allclose(batch.features[m].numpy(), x, rtol=0, atol=1e-4 if kind == "standard" else 0)
+            assert batch.structure.sizes[m] == len(x)
+    assert list(batch.features) == ["visual", "text"]
+
+
 # ---- what can't be trained on
 
 
@@ -304,3 +326,8 @@ def test_settings_that_do_not_fit_the_corpus(corpus, tmp_path, words):
     with pytest.raises(InputError):
         run(corpus, tmp_path / "out", words=words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scaling_looks_only_at_the_modalities_used():
+    corpus = synthetic_corpus(3, dialogues=(4, 2, 2), with_ceilings=False)
+    assert set(Scaling.fit(corpus, "standard", ("audio",)).mean) == {"audio"}

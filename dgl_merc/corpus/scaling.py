@@ -8,7 +8,7 @@ again at prediction: a model never sees features on another scale than it learnt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,8 +37,13 @@ class Scaling:
     std: Mapping[str, Array]
 
     @classmethod
-    def fit(cls, corpus: Corpus, kind: ScalingKind = "standard") -> Scaling:
+    def fit(cls, corpus: Corpus, kind: ScalingKind = "standard", modalities: Sequence[str] | None = None) -> Scaling:
         """Mean and deviation over the present rows of the training split, in float64.
+
+        Args:
+            corpus: with a training split.
+            kind: ``none``: features are left as they are.
+            modalities: those that will be used; default: all.
 
         Raises:
             InputError: the corpus has no training split, or no row of a modality in it.
@@ -48,6 +53,8 @@ class Scaling:
         train = np.repeat(corpus.splits == "train", corpus.lengths)
         mean, std = {}, {}
         for k, (modality, x) in enumerate(corpus.features.items()):
+            if modalities is not None and modality not in modalities:
+                continue
             rows = np.flatnonzero(train[corpus.presence[:, k]])
             if not len(rows):
                 raise InputError(f"{at(corpus.path or corpus.name)}{modality}: no training utterance has it, so it can't be standardised")

@@ -7,7 +7,7 @@ The mask has one definition, a counter hash (all arithmetic modulo 2^32, >> logi
     mix(h)  = h ^= h >> 16;  h *= 0x7FEB352D;  h ^= h >> 15;  h *= 0x046CA68B;  h ^= h >> 16
     node    = mix(mix(mix(mix(seed) + step) + dialogue) + position M + modality)
     pair    = node_i + node_j;  pair ^= pair >> 15;  pair *= 0x2C1B3C6D;  pair ^= pair >> 13
-    kept    = (pair mod 2^31) >= rate 2^31
+    kept    = (pair mod 2^31) >= rate 2^31            an edge; a node (eq. 19) likewise, with pair = node ^ 0x5BD1E995
 
 symmetric in i and j, and the same in every backend, batch, tile, rank and thread count. ``dialogue`` is the dialogue's number in its
 corpus (``Structure.keys``).

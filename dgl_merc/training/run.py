@@ -104,7 +104,7 @@ def fit(
         given = ModelInput(
             {m: corpus.modalities[m].width for m in spec.modalities}, len(corpus.targets[target].labels), spec, settings.seed
         )
-        data = DialogueData(corpus, spec, Scaling.fit(corpus, settings.data.scaling), target)
+        data = DialogueData(corpus, spec, Scaling.fit(corpus, settings.data.scaling, spec.modalities), target)
         model = build_model(settings.model, given, settings.options).to(device)
         splits = {s: corpus.in_split(s) for s in SPLITS}
         trained = train(

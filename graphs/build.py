@@ -175,11 +175,9 @@ def _make_shard(corpus: Corpus | Path, folder: Path, number: int, dialogues: np.
         corpus = open_corpus(corpus)
     spec, options, scaling, space = recipe
     structure = structure_of(corpus, spec, dialogues)
-    edges = {t: structure.edges(t) for t in spec.edge_types}
     owner = {n: structure.dialogue[structure.nodes[n]] for n in spec.node_types}
     counts: dict[str, list[int]] = {f"nodes {n}": torch.bincount(owner[n], minlength=len(dialogues)).tolist() for n in spec.node_types}
-    for t, (_, dst) in edges.items():
-        counts[f"edges {' '.join(t)}"] = torch.bincount(owner[t[2]][dst], minlength=len(dialogues)).tolist()
+    counts |= {f"edges {' '.join(t)}": structure.edges_per_dialogue(t).tolist() for t in spec.edge_types}
     files = {}
     if options.edges:
         from dgl_merc._dgl import dgl

@@ -39,12 +39,13 @@ def intervals(
     return counts[first], counts[last]
 
 
-def expand(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+def expand(lo: Tensor, hi: Tensor, *, without_self: bool = False) -> tuple[Tensor, Tensor]:
     """Lay ranges end to end.
 
     Args:
         lo: [N] first source of each destination.
         hi: [N] one past its last source.
+        without_self: sources and destinations are the same nodes, every range holds its own destination, and leaves it out.
 
     Returns:
         src, dst, each [E], ordered by (dst, src).
@@ -52,9 +53,13 @@ def expand(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
     >>> src, dst = expand(torch.tensor([0, 1]), torch.tensor([2, 3]))
     >>> src.tolist(), dst.tolist()
     ([0, 1, 1, 2], [0, 0, 1, 1])
+    >>> expand(torch.tensor([0, 0]), torch.tensor([2, 2]), without_self=True)[0].tolist()
+    [1, 0]
     """
-    count = hi - lo
+    count = hi - lo - 1 if without_self else hi - lo
     dst = torch.repeat_interleave(torch.arange(len(lo), device=lo.device), count)
     begin = torch.cumsum(count, 0) - count
-    src = torch.arange(len(dst), device=lo.device) + (lo - begin)[dst]
+    src = torch.arange(len(dst), device=lo.device) + (lo - begin).index_select(0, dst)
+    if without_self:
+        src += src >= dst  # steps over the destination: cheaper than making the loop and filtering it out
     return src, dst

@@ -187,17 +187,20 @@ class Structure:
     def _make_edges(self, edge_type: EdgeType) -> tuple[Tensor, Tensor]:
         source, relation, target = edge_type
         at = self.nodes[target]
-        start = self.offsets[self.dialogue[at]]
-        end = start + self.lengths[self.dialogue[at]]
+        owner = self.dialogue[at]
+        start, end = self.offsets[owner], self.offsets[owner + 1]
         lo, hi = intervals(at, start, end, self.counts[source], *self.spec.reach(edge_type))
-        src, dst = expand(lo, hi)
-        if relation == "same":
-            keep = src != dst
-        elif relation in RELATIONS:
-            keep = (self.speakers[src] == self.speakers[dst]) == relation.startswith("intra")
-        else:
+        src, dst = expand(lo, hi, without_self=relation == "same")
+        if relation not in RELATIONS:
             return src, dst
-        return src[keep], dst[keep]
+        own = self.speakers.index_select(0, src) == self.speakers.index_select(0, dst)
+        rows = (own if relation.startswith("intra") else ~own).nonzero()[:, 0]
+        return src.index_select(0, rows), dst.index_select(0, rows)
+
+    def edges_per_dialogue(self, edge_type: EdgeType) -> Tensor:
+        """[B] how many edges of a type each dialogue has."""
+        first = self.counts[edge_type[2]].index_select(0, self.offsets)  # edges run by destination, destinations by dialogue
+        return torch.searchsorted(self.edges(edge_type)[1], first).diff()
 
     def graph(self, *, idtype: torch.dtype = torch.int64) -> Any:
         """The DGL heterograph of the batch, with ``position``, ``dialogue`` and (utterance nodes) ``speaker`` as node data.
@@ -221,7 +224,7 @@ class Structure:
         owner = {n: self.dialogue[self.nodes[n]] for n in self.spec.node_types}
         batch = self.num_dialogues
         graph.set_batch_num_nodes({n: torch.bincount(owner[n], minlength=batch).to(idtype) for n in self.spec.node_types})
-        graph.set_batch_num_edges({t: torch.bincount(owner[t[2]][dst], minlength=batch).to(idtype) for t, (_, dst) in edges.items()})
+        graph.set_batch_num_edges({t: self.edges_per_dialogue(t).to(idtype) for t in edges})
         for n in self.spec.node_types:
             graph.nodes[n].data["position"] = self.position[self.nodes[n]]
             graph.nodes[n].data["dialogue"] = self.keys[owner[n]]

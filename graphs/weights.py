@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dgl_merc.graphs.blocks import Block
 from dgl_merc.graphs.common_space import CommonSpace
-from dgl_merc.graphs.schema import UTTERANCE, EdgeType
+from dgl_merc.graphs.schema import EdgeType
 from dgl_merc.graphs.similarity import arccos_similarity, edge_similarity
 from dgl_merc.graphs.structure import Structure
 
@@ -49,11 +49,14 @@ def similarity_along(structure: Structure, edge_type: EdgeType, x_src: Tensor, x
         base[block.dialogues] = begin + torch.arange(len(block.dialogues), device=src.device) * block.length**2
         width[block.dialogues] = block.length
         begin += dots[-1].numel()
-    u, v = structure.nodes[source].index_select(0, src), structure.nodes[target].index_select(0, dst)
-    # base + position(v) * width + position(u), with position = utterance - offset; the part that depends on v alone is made once
-    row = (base - structure.offsets[:-1] * (width + 1))[structure.dialogue] + structure.nodes[UTTERANCE] * width[structure.dialogue]
-    dot = torch.cat(dots).index_select(0, row.index_select(0, v) + u)
-    return arccos_similarity(dot * _inverse_norms(x_src).index_select(0, src) * _inverse_norms(x_dst).index_select(0, dst))
+    # base + position(v) * width + position(u), with position = utterance - offset; the part that depends on v alone is made per node
+    u, v = structure.nodes[source].index_select(0, src), structure.nodes[target]
+    owner = structure.dialogue.index_select(0, v)
+    row = (base - structure.offsets[:-1] * (width + 1)).index_select(0, owner) + v * width.index_select(0, owner)
+    dot = torch.cat(dots).index_select(0, row.index_select(0, dst) + u)
+    norms = _inverse_norms(x_dst)
+    source_norms = norms if x_src is x_dst else _inverse_norms(x_src)
+    return arccos_similarity(dot * source_norms.index_select(0, src) * norms.index_select(0, dst))
 
 
 def _by_position(structure: Structure, block: Block, node_type: str, x: Tensor) -> Tensor:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from dgl_merc.corpus import SPLITS, Corpus, open_corpus, save_corpus
-from dgl_merc.corpus.readers.cells import seconds
-from dgl_merc.corpus.readers.expressions import FUNCTIONS, parse_expressions
-from dgl_merc.corpus.readers.feature_spec import parse_spec
-from dgl_merc.corpus.readers.landmarks import normalise_face
 from dgl_merc.corpus.readers.meld import EMOTIONS, SENTIMENTS, read_meld
 from dgl_merc.corpus.readers.table import Columns, read_table
+from dgl_merc.corpus.reading.cells import seconds
+from dgl_merc.corpus.reading.expressions import FUNCTIONS, parse_expressions
+from dgl_merc.corpus.reading.feature_spec import parse_spec
+from dgl_merc.corpus.reading.landmarks import normalise_face
 from dgl_merc.errors import InputError
 
 TEXT = "text={split}_sent_emo.minilm.npy"

@@ -17,14 +17,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_merc.corpus.corpus import Corpus
-from dgl_merc.corpus.readers.assemble import Origin, assemble
-from dgl_merc.corpus.readers.by_column import matching_columns
-from dgl_merc.corpus.readers.cells import filled, parse_column, seconds, whole
-from dgl_merc.corpus.readers.csv_file import CsvFile, read_csv
-from dgl_merc.corpus.readers.feature_spec import parse_specs
-from dgl_merc.corpus.readers.features import NanPolicy
-from dgl_merc.corpus.readers.labels import class_column, keep_classes, parse_target, range_column
-from dgl_merc.corpus.readers.rows import Rows, arrange
+from dgl_merc.corpus.reading.assemble import Origin, assemble
+from dgl_merc.corpus.reading.by_column import matching_columns
+from dgl_merc.corpus.reading.cells import filled, parse_column, seconds, whole
+from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
+from dgl_merc.corpus.reading.feature_spec import parse_specs
+from dgl_merc.corpus.reading.features import NanPolicy
+from dgl_merc.corpus.reading.labels import class_column, keep_classes, parse_target, range_column
+from dgl_merc.corpus.reading.rows import Rows, arrange
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at
 

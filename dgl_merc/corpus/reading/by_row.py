@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dgl_merc.corpus.readers.arrays import as_features, load_npy
-from dgl_merc.corpus.readers.expressions import Part
-from dgl_merc.corpus.readers.feature_spec import FeatureSpec
-from dgl_merc.corpus.readers.loaded import Ints, Loaded, require_width
-from dgl_merc.corpus.readers.rows import Rows
+from dgl_merc.corpus.reading.arrays import as_features, load_npy
+from dgl_merc.corpus.reading.expressions import Part
+from dgl_merc.corpus.reading.feature_spec import FeatureSpec
+from dgl_merc.corpus.reading.loaded import Ints, Loaded, require_width
+from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.errors import InputError, at
 
 __all__ = ["load_by_row"]

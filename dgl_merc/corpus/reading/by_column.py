@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dgl_merc.corpus.readers.expressions import Part
-from dgl_merc.corpus.readers.feature_spec import FeatureSpec
-from dgl_merc.corpus.readers.loaded import Loaded
-from dgl_merc.corpus.readers.rows import Rows
+from dgl_merc.corpus.reading.expressions import Part
+from dgl_merc.corpus.reading.feature_spec import FeatureSpec
+from dgl_merc.corpus.reading.loaded import Loaded
+from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.errors import InputError
 
 __all__ = ["load_by_column", "matching_columns"]

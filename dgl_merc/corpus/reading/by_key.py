@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_merc.corpus.readers.arrays import as_features, load_npz
-from dgl_merc.corpus.readers.expressions import Part
-from dgl_merc.corpus.readers.feature_spec import FeatureSpec
-from dgl_merc.corpus.readers.loaded import Ints, Loaded, require_width
-from dgl_merc.corpus.readers.rows import Rows
+from dgl_merc.corpus.reading.arrays import as_features, load_npz
+from dgl_merc.corpus.reading.expressions import Part
+from dgl_merc.corpus.reading.feature_spec import FeatureSpec
+from dgl_merc.corpus.reading.loaded import Ints, Loaded, require_width
+from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.errors import InputError, at
 
 __all__ = ["load_by_key"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgl_merc.corpus.corpus import Corpus, presence_column
-from dgl_merc.corpus.readers.feature_spec import FeatureSpec
-from dgl_merc.corpus.readers.features import NanPolicy, attach
-from dgl_merc.corpus.readers.labels import label_only_where
-from dgl_merc.corpus.readers.rows import Rows
+from dgl_merc.corpus.reading.feature_spec import FeatureSpec
+from dgl_merc.corpus.reading.features import NanPolicy, attach
+from dgl_merc.corpus.reading.labels import label_only_where
+from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.corpus.targets import Target
 from dgl_merc.errors import InputError
 from dgl_merc.files import file_record

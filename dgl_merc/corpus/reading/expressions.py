@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_merc.corpus.readers.landmarks import normalise_face
+from dgl_merc.corpus.reading.landmarks import normalise_face
 from dgl_merc.errors import InputError
 
 __all__ = ["Expression", "Part", "parse_expressions"]

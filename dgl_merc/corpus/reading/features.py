@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dgl_merc.corpus.readers.by_column import load_by_column
-from dgl_merc.corpus.readers.by_key import load_by_key
-from dgl_merc.corpus.readers.by_row import load_by_row
-from dgl_merc.corpus.readers.feature_spec import FeatureSpec
-from dgl_merc.corpus.readers.loaded import Loaded
-from dgl_merc.corpus.readers.rows import Rows
+from dgl_merc.corpus.reading.by_column import load_by_column
+from dgl_merc.corpus.reading.by_key import load_by_key
+from dgl_merc.corpus.reading.by_row import load_by_row
+from dgl_merc.corpus.reading.feature_spec import FeatureSpec
+from dgl_merc.corpus.reading.loaded import Loaded
+from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.errors import InputError, at
 
 __all__ = ["Attached", "NanPolicy", "attach"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dgl_merc.corpus.readers.expressions import Part
+from dgl_merc.corpus.reading.expressions import Part
 from dgl_merc.errors import InputError, at
 
 __all__ = ["Ints", "Loaded", "require_width"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_merc.corpus.corpus import CORE_COLUMNS, presence_column
-from dgl_merc.corpus.readers.rows import Rows
+from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.corpus.targets import Target
 from dgl_merc.errors import InputError
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dgl_merc.corpus.readers.expressions import Expression, parse_expressions
+from dgl_merc.corpus.reading.expressions import Expression, parse_expressions
 from dgl_merc.errors import InputError, at
 
 __all__ = ["FeatureSpec", "parse_specs"]

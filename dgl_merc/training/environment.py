@@ -20,7 +20,6 @@ _PACKAGES = (
     "scikit-learn",
     "scipy",
     "safetensors",
-    "lightning-fabric",
     "matplotlib",
     "click",
 )

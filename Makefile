@@ -9,7 +9,6 @@ PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),pyt
 TORCH_INDEX ?=
 DGL ?=
 PYTEST_ARGS ?=
-DEMO ?= demo
 
 VENV := .venv$(if $(DGL),-dgl-$(DGL))
 BIN := $(VENV)/bin
@@ -21,10 +20,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test lint coverage clean
 
 demo: $(BIN)/.installed
-	@rm -rf $(DEMO)
-	$(BIN)/dglmerc import synthetic $(DEMO)/corpus
-	$(BIN)/dglmerc build-graphs $(DEMO)/corpus $(DEMO)/graphs
-	$(BIN)/dglmerc fit $(DEMO)/graphs --out $(DEMO)/run --set training.max_epochs=15
+	$(BIN)/dglmerc import synthetic demo/corpus --force
+	$(BIN)/dglmerc build-graphs demo/corpus demo/graphs --force
+	$(BIN)/dglmerc fit demo/graphs --out demo/run --set training.max_epochs=15 --force
 
 test: $(BIN)/.installed-dev $(if $(DGL),,lint)
 	$(BIN)/python -m pytest $(SELECT) $(PYTEST_ARGS)

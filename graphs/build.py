@@ -29,8 +29,8 @@ from dgl_merc.corpus import Corpus, Scaling, ScalingKind, open_corpus
 from dgl_merc.errors import InputError, at
 from dgl_merc.files import check_free, file_record, publish, read_json, verify_files, write_json
 from dgl_merc.graphs.common_space import CommonSpace
-from dgl_merc.graphs.schema import UTTERANCE, EdgeType, GraphSpec
-from dgl_merc.graphs.store import SCHEMA_VERSION, Store, open_store, structure_of, utterance_rows
+from dgl_merc.graphs.schema import UTTERANCE, GraphSpec
+from dgl_merc.graphs.store import SCHEMA_VERSION, Store, node_features, open_store, structure_of, utterance_rows
 from dgl_merc.graphs.structure import Structure
 from dgl_merc.graphs.weights import feature_weights
 from dgl_merc.version import __version__
@@ -211,14 +211,13 @@ def dialogue_graphs(
     """
     from dgl_merc._dgl import dgl
 
-    raw = _features(corpus, structure)
+    rows = utterance_rows(corpus, structure.keys.numpy())
+    raw = {m: torch.from_numpy(node_features(corpus, m, rows)) for m in structure.spec.modalities}
     weights = feature_weights(structure, {m: torch.from_numpy(scaling.apply(m, x.numpy())) for m, x in raw.items()}, space)
     edges = {t: structure.edges(t) for t in structure.spec.edge_types}
-    node_data = _node_data(corpus, structure, raw if features else {})
+    node_data = _node_data(corpus, structure, rows, raw if features else {})
     first = {n: structure.counts[n][structure.offsets].tolist() for n in structure.spec.node_types}
-    cut: dict[EdgeType, list[int]] = {
-        t: torch.searchsorted(dst.contiguous(), torch.tensor(first[t[2]])).tolist() for t, (_, dst) in edges.items()
-    }
+    cut = {t: structure.edge_offsets(t).tolist() for t in edges}
     graphs = []
     for d in range(structure.num_dialogues):
         parts = {
@@ -236,18 +235,9 @@ def dialogue_graphs(
     return graphs
 
 
-def _features(corpus: Corpus, structure: Structure) -> dict[str, Tensor]:
-    rows = utterance_rows(corpus, structure.keys.numpy())
-    found = {}
-    for m in structure.spec.modalities:
-        k = list(corpus.modalities).index(m)
-        there = rows[corpus.presence[rows, k]]
-        found[m] = torch.from_numpy(np.asarray(corpus.features[m][corpus.feature_rows[there, k]]))
-    return found
-
-
-def _node_data(corpus: Corpus, structure: Structure, features: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    rows = utterance_rows(corpus, structure.keys.numpy())
+def _node_data(
+    corpus: Corpus, structure: Structure, rows: np.ndarray[Any, Any], features: dict[str, Tensor]
+) -> dict[str, dict[str, Tensor]]:
     utterance = {"position": structure.position.int(), "speaker": structure.speakers.int()}
     for name, target in corpus.targets.items():
         if target.kind == "classes":

@@ -27,7 +27,7 @@ from dgl_merc.files import read_json, verify_files
 from dgl_merc.graphs.schema import GraphSpec
 from dgl_merc.graphs.structure import Structure
 
-__all__ = ["SCHEMA_VERSION", "Store", "open_store", "structure_of"]
+__all__ = ["SCHEMA_VERSION", "Store", "node_features", "open_store", "structure_of", "utterance_rows"]
 
 SCHEMA_VERSION = 1
 
@@ -62,6 +62,13 @@ def utterance_rows(corpus: Corpus, dialogues: np.ndarray[Any, np.dtype[np.int64]
     begin = np.cumsum(lengths) - lengths
     rows: np.ndarray[Any, np.dtype[np.int64]] = np.arange(lengths.sum()) + np.repeat(corpus.offsets[:-1][dialogues] - begin, lengths)
     return rows
+
+
+def node_features(corpus: Corpus, modality: str, rows: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """[N, width] unscaled features of a modality's nodes among the utterances ``rows``, in their order."""
+    k = list(corpus.modalities).index(modality)
+    there = rows[corpus.presence[rows, k]]
+    return np.asarray(corpus.features[modality][corpus.feature_rows[there, k]])
 
 
 @dataclass(frozen=True)

@@ -197,10 +197,14 @@ class Structure:
         rows = (own if relation.startswith("intra") else ~own).nonzero()[:, 0]
         return src.index_select(0, rows), dst.index_select(0, rows)
 
+    def edge_offsets(self, edge_type: EdgeType) -> Tensor:
+        """[B + 1] the edge of a type where each dialogue begins."""
+        first = self.counts[edge_type[2]].index_select(0, self.offsets)  # edges run by destination, destinations by dialogue
+        return torch.searchsorted(self.edges(edge_type)[1], first)
+
     def edges_per_dialogue(self, edge_type: EdgeType) -> Tensor:
         """[B] how many edges of a type each dialogue has."""
-        first = self.counts[edge_type[2]].index_select(0, self.offsets)  # edges run by destination, destinations by dialogue
-        return torch.searchsorted(self.edges(edge_type)[1], first).diff()
+        return self.edge_offsets(edge_type).diff()
 
     def graph(self, *, idtype: torch.dtype = torch.int64) -> Any:
         """The DGL heterograph of the batch, with ``position``, ``dialogue`` and (utterance nodes) ``speaker`` as node data.

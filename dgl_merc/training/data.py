@@ -13,7 +13,7 @@ from torch import Tensor
 from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.errors import InputError, at
 from dgl_merc.graphs import GraphSpec, Structure, structure_of
-from dgl_merc.graphs.store import utterance_rows
+from dgl_merc.graphs.store import node_features, utterance_rows
 
 __all__ = ["Batch", "DialogueData", "choose_target"]
 
@@ -74,16 +74,14 @@ class DialogueData:
     def __init__(self, corpus: Corpus, spec: GraphSpec, scaling: Scaling, target: str) -> None:
         self.corpus, self.spec, self.scaling = corpus, spec, scaling
         self.labels = corpus.labels(target)
-        self._columns = [list(corpus.modalities).index(m) for m in spec.modalities]
 
     def batch(self, dialogues: Numbers) -> Batch:
         """The dialogues with these numbers, in this order."""
         structure = structure_of(self.corpus, self.spec, dialogues)
         rows = utterance_rows(self.corpus, dialogues)
         features = {}
-        for m, k in zip(self.spec.modalities, self._columns, strict=True):
-            there = rows[self.corpus.presence[rows, k]]
-            x = self.scaling.apply(m, self.corpus.features[m][self.corpus.feature_rows[there, k]])
+        for m in self.spec.modalities:
+            x = self.scaling.apply(m, node_features(self.corpus, m, rows))
             features[m] = torch.from_numpy(np.ascontiguousarray(x))
         return Batch(structure, features, torch.from_numpy(self.labels[rows]), rows)
 

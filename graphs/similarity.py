@@ -10,54 +10,97 @@ at least, whatever the input: 1 - 1e-6 is 1.0 in bfloat16. The cosine of a zero 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-__all__ = ["arccos_similarity", "edge_similarity", "unit_rows"]
+__all__ = ["arccos_similarity", "arccos_weights", "edge_similarity", "unit_rows"]
 
 _EPS = 1e-6
+_ZERO = 1e-8  # a row no longer than this counts as zero
 _CHUNK = 1 << 22  # numbers gathered at a time by edge_similarity: bounded memory, and it stays in the cache
 
 
-class _ArccosSimilarity(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, cosine: Tensor) -> Tensor:
-        bounded = cosine.clamp(-1.0, 1.0)
-        ctx.save_for_backward(bounded)
-        return 1.0 - torch.arccos(bounded) / math.pi
+class _Arccos(torch.autograd.Function):
+    """(1 - slope arccos(c)) factor, 1 at loops: in one, because on pairs each pass and each copy costs."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (cosine,) = ctx.saved_tensors
-        # (1 - c)(1 + c) rather than 1 - c^2: no cancellation near +-1
-        slope: Tensor = torch.rsqrt(((1.0 - cosine) * (1.0 + cosine)).clamp_min(_EPS)) / math.pi
-        return grads[0] * slope
+    def forward(ctx: Any, cosine: Tensor, slope: float, factor: Tensor | None, loops: Callable[[Tensor], Tensor] | None) -> Tensor:
+        ctx.save_for_backward(cosine, factor)
+        ctx.slope, ctx.loops = slope, loops
+        weights = cosine.clamp(-1.0, 1.0).arccos_().mul_(-slope).add_(1.0)
+        if factor is not None:
+            weights *= factor
+        if loops is not None:
+            loops(weights).fill_(1.0)
+        return weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        cosine, factor = ctx.saved_tensors
+        one = torch.ones((), dtype=cosine.dtype, device=cosine.device)
+        result = torch.addcmul(one, cosine, cosine, value=-1.0).clamp_(min=_EPS).rsqrt_().mul_(grads[0]).mul_(ctx.slope)
+        if factor is not None:
+            result *= factor
+        if ctx.loops is not None:
+            ctx.loops(result).zero_()
+        return result, None, None, None
 
 
-def arccos_similarity(cosine: Tensor) -> Tensor:
-    """1 - arccos(cosine) / pi, elementwise.
+def arccos_weights(
+    cosine: Tensor, *, normalise: bool = True, factor: Tensor | None = None, loops: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """(1 - arccos(cosine) / pi) factor, elementwise.
 
     Args:
         cosine: any shape; rounding beyond [-1, 1] is cut off. float16 and bfloat16 are computed, and returned, as float32.
+        normalise: divide by pi (MGLRA eq. 17); without it is SGRNet's eq. 22.
+        factor: broadcasts to ``cosine``; gets no gradient.
+        loops: gives a view of the entries that are to be 1 whatever they would be.
 
     Returns:
         The same shape. Its gradient is the analytic one where 1 - cosine^2 >= 1e-6, and bounded beyond.
+    """
+    if cosine.dtype in (torch.float16, torch.bfloat16):
+        cosine = cosine.float()
+    return _Arccos.apply(cosine, 1.0 / math.pi if normalise else 1.0, factor, loops)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def arccos_similarity(cosine: Tensor) -> Tensor:
+    """1 - arccos(cosine) / pi: :func:`arccos_weights` without more.
 
     >>> arccos_similarity(torch.tensor([1.0, 0.0, -1.0]))
     tensor([1.0000, 0.5000, 0.0000])
     """
-    if cosine.dtype in (torch.float16, torch.bfloat16):
-        cosine = cosine.float()
-    return _ArccosSimilarity.apply(cosine)  # type: ignore[no-any-return,no-untyped-call]
+    return arccos_weights(cosine)
+
+
+class _UnitRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = torch.where(norm > _ZERO, norm.clamp_min(_ZERO).reciprocal(), 0.0)
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        unit, inverse = ctx.saved_tensors
+        along = torch.linalg.vecdot(grads[0], unit).unsqueeze(-1)
+        return torch.addcmul(grads[0], along, unit, value=-1.0).mul_(inverse)
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """[N, D] -> [N, D]: rows of length 1, a zero row stays zero, with a gradient that is finite there. At least float32."""
+    """[..., D] -> [..., D]: rows of length 1; a zero row stays zero, and its gradient is zero. At least float32."""
     if x.dtype in (torch.float16, torch.bfloat16):
         x = x.float()
-    return torch.nn.functional.normalize(x, dim=-1, eps=1e-8)
+    return _UnitRows.apply(x)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def edge_similarity(x_src: Tensor, x_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:

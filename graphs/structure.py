@@ -154,12 +154,24 @@ class Structure:
         """Modality -> how many nodes, in the order in which kernels stack them."""
         return {m: len(self.nodes[m]) for m in self.spec.modalities}
 
-    @cached_property
-    def blocks(self) -> Blocks:
-        """The batch as padded rectangles of similar length."""
+    def has(self, node_type: str) -> Tensor:
+        """[U] bool: whether an utterance has a node of the type."""
+        if node_type == UTTERANCE:
+            return torch.ones(self.num_utterances, dtype=torch.bool, device=self.device)
+        return self.presence[:, self.spec.modalities.index(node_type)]
+
+    def blocks(self, node_types: Sequence[str], before: int | None = None, after: int | None = None) -> Blocks:
+        """The nodes of some types as rectangles of pairs within reach: :class:`~dgl_merc.graphs.Blocks`, made once."""
         from dgl_merc.graphs.blocks import Blocks
 
-        return Blocks(self)
+        key = (tuple(node_types), before, after)
+        if key not in self._blocks:
+            self._blocks[key] = Blocks(self, *key)
+        return self._blocks[key]
+
+    @cached_property
+    def _blocks(self) -> dict[tuple[tuple[str, ...], int | None, int | None], Blocks]:
+        return {}
 
     def num_nodes(self, node_type: str) -> int:
         """How many nodes of a type there are."""
@@ -196,6 +208,15 @@ class Structure:
         own = self.speakers.index_select(0, src) == self.speakers.index_select(0, dst)
         rows = (own if relation.startswith("intra") else ~own).nonzero()[:, 0]
         return src.index_select(0, rows), dst.index_select(0, rows)
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Every utterance with every utterance of its dialogue that it may hear: src [P], dst [P], by (dialogue, dst, src).
+
+        Itself is among them; in a causal structure none hears a later one.
+        """
+        at = torch.arange(self.num_utterances, device=self.device)
+        start, end = self.offsets[self.dialogue], self.offsets[self.dialogue + 1]
+        return expand(*intervals(at, start, end, self.counts[UTTERANCE], None, 0 if self.spec.causal else None))
 
     def edge_offsets(self, edge_type: EdgeType) -> Tensor:
         """[B + 1] the edge of a type where each dialogue begins."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dgl_merc.graphs.blocks import Block
 from dgl_merc.graphs.common_space import CommonSpace
-from dgl_merc.graphs.schema import EdgeType
+from dgl_merc.graphs.schema import UTTERANCE, EdgeType
 from dgl_merc.graphs.similarity import arccos_similarity, edge_similarity
 from dgl_merc.graphs.structure import Structure
 
@@ -42,12 +42,12 @@ def similarity_along(structure: Structure, edge_type: EdgeType, x_src: Tensor, x
         return edge_similarity(x_src, x_dst, src, dst)
     source, _, target = edge_type
     dots, base, width, begin = [], torch.zeros_like(structure.lengths), torch.zeros_like(structure.lengths), 0
-    for block in structure.blocks.blocks:
+    for block in structure.blocks((UTTERANCE,)).blocks:
         b = _by_position(structure, block, target, x_dst)
         a = b if x_src is x_dst and source == target else _by_position(structure, block, source, x_src)
         dots.append((b @ a.transpose(1, 2)).flatten())
-        base[block.dialogues] = begin + torch.arange(len(block.dialogues), device=src.device) * block.length**2
-        width[block.dialogues] = block.length
+        base[block.dialogues] = begin + torch.arange(len(block.dialogues), device=src.device) * block.rows**2
+        width[block.dialogues] = block.rows
         begin += dots[-1].numel()
     # base + position(v) * width + position(u), with position = utterance - offset; the part that depends on v alone is made per node
     u, v = structure.nodes[source].index_select(0, src), structure.nodes[target]

@@ -40,7 +40,7 @@ def test_graphs_and_corpora_need_no_dgl(tmp_path):
     code = (
         "import sys, dgl_merc, dgl_merc.corpus, dgl_merc.graphs, dgl_merc.graphs.build as b\n"
         "from dgl_merc.graphs import GraphSpec, Structure\n"
-        "s = Structure.of([3], GraphSpec(('text',))); s.edges(('text', 'same', 'text')); s.blocks\n"
+        "s = Structure.of([3], GraphSpec(('text',))); s.edges(('text', 'same', 'text')); s.blocks(('text',))\n"
         "assert 'dgl' not in sys.modules"
     )
     done = run(code, tmp_path)

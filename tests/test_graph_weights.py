@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import combinations
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -61,49 +62,101 @@ def test_cuts_of_a_corpus_of_many_lengths():
     assert area(lengths, cuts) < 1.02 * min(area(lengths, [*c, max(lengths)]) for c in combinations(range(150, 1000, 100), 3))
 
 
+def test_a_block_has_its_price():
+    lengths = [3, 3, 4, 20, 21]
+    assert cut_lengths(lengths, price=50) == [4, 21]
+    saved = area(lengths, [21]) - area(lengths, [4, 21])
+    assert cut_lengths(lengths, price=saved - 1) == [4, 21]
+    assert cut_lengths(lengths, price=saved + 1) == [21]
+
+
+def reached(s: Structure, before: int | None, after: int | None, u: int, v: int) -> bool:
+    """Whether utterance v may be a column of utterance u."""
+    apart = v - u
+    return bool(s.dialogue[u] == s.dialogue[v]) and (before is None or apart >= -before) and (after is None or apart <= after)
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 4), st.integers(0, 5))
-def test_padding_and_back(lengths, most, seed):
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    st.integers(0, 5),
+    st.sampled_from([(None, None), (None, 0), (0, 0), (1, 2), (2, 0), (0, 3), (9, 9)]),
+    st.sampled_from([1, 2, 5, 100]),
+)
+def test_padding_and_back(lengths, seed, reach, piece):
     s = random_structure(GraphSpec(M2), lengths, seed=seed)
-    blocks = Blocks(s, most)
+    with patch("dgl_merc.graphs.blocks.PIECE", piece), patch("dgl_merc.graphs.blocks.PRICE", 0.0):
+        blocks = Blocks(s, M2, *reach)
     stacked = [(k, int(u)) for k, m in enumerate(M2) for u in s.nodes[m]]
-    x = torch.arange(1.0, len(stacked) + 1)[:, None].repeat(1, 2)
-    seen = []
-    for block in blocks.blocks:
-        padded = blocks.pad(block, x)
-        for row, d in enumerate(block.dialogues.tolist()):
-            seen.append(d)
-            assert block.length >= int(s.lengths[d])
-            assert block.valid[row].tolist() == [p < int(s.lengths[d]) for p in range(block.length)]
-            for slot in range(2 * block.length):
-                k, p = divmod(slot, block.length)
-                u = int(s.offsets[d]) + p
-                there = p < int(s.lengths[d]) and bool(s.presence[u, k])
-                assert bool(block.filled[row, slot]) == there
-                assert padded[row, slot].tolist() == [stacked.index((k, u)) + 1.0] * 2 if there else [0.0] * 2
-    assert sorted(seen) == list(range(len(lengths))), "every dialogue has its one place"
-    assert torch.equal(blocks.unpad([blocks.pad(block, x) for block in blocks.blocks]), x)
-    assert torch.equal(torch.cat([b.slots[b.filled] for b in blocks.blocks]).sort()[0], torch.arange(len(stacked)))
+    x = torch.arange(1.0, len(stacked) + 1)[:, None].repeat(1, 2).requires_grad_()
+    padded, seen = blocks.pad(x), []
+    for block, rows in zip(blocks.blocks, padded, strict=True):
+        columns = block.spread(rows)
+        assert columns.shape[2] == block.columns
+        for p, d in enumerate(block.dialogues.tolist()):
+            for r in range(block.rows):
+                position = int(block.first[p]) + r
+                u = int(s.offsets[d]) + position
+                inside = position < int(s.lengths[d])
+                assert bool(block.valid[p, r]) == inside
+                if not inside:
+                    assert (rows[p, :, r] == 0).all()
+                    continue
+                seen.append(u)
+                for k in range(2):
+                    there = bool(s.presence[u, k])
+                    assert bool(block.filled[p, k, r]) == there
+                    assert rows[p, k, r].tolist() == [stacked.index((k, u)) + 1.0 if there else 0.0] * 2
+                mine = {int(s.offsets[d]) + position - block.before - r + c: c for c in range(block.columns)}
+                for v in range(s.num_utterances):
+                    if reached(s, *reach, u, v):
+                        assert torch.equal(columns[p, :, mine[v]], rows_of_utterance(s, stacked, x, v)), (
+                            "what it may hear is not where it should be"
+                        )
+                        assert block.within is None or bool(block.within[p, mine[v]])
+    assert sorted(seen) == list(range(s.num_utterances)), "every utterance is a row once"
+    assert torch.equal(blocks.unpad(padded), x)
+    (back,) = torch.autograd.grad(sum((part * (k + 2)).sum() for k, part in enumerate(padded)), x)
+    own = torch.cat([torch.full_like(part, k + 2.0) for k, part in enumerate(v.flatten(0, 2) for v in padded)])[blocks.place]
+    assert torch.equal(back, own)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(0, 5))
-def test_padded_edges_stand_where_their_nodes_do(lengths, seed):
-    s = random_structure(GraphSpec(M2, cross="dialogue"), lengths, drop=0.2, seed=seed)
-    blocks, start = s.blocks, {"text": 0, "audio": s.sizes["text"]}
-    pairs = [
-        (j + start[t[0]], i + start[t[2]]) for t in s.spec.message_types for j, i in zip(*(v.tolist() for v in s.edges(t)), strict=True)
-    ]
+def rows_of_utterance(s: Structure, stacked: list[tuple[int, int]], x: Tensor, u: int) -> Tensor:
+    """[M, 2] what stands at an utterance: its nodes' rows, zero where a modality is absent."""
+    return torch.stack([x[stacked.index((k, u))].detach() if s.presence[u, k] else torch.zeros(2) for k in range(2)])
+
+
+def test_the_gradient_of_unpadding_leaves_empty_slots_alone():
+    s = random_structure(GraphSpec(M2), [2, 5], seed=1)
+    blocks = Blocks(s, M2)
+    parts = [torch.randn(*b.slots.shape, 3).requires_grad_() for b in blocks.blocks]
+    gradients = torch.autograd.grad(blocks.unpad(parts).sum(), parts)
+    for block, gradient in zip(blocks.blocks, gradients, strict=True):
+        assert torch.equal(gradient, block.filled.unsqueeze(-1).expand_as(gradient).float())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(0, 5), st.booleans(), st.sampled_from([None, 1, 3]))
+def test_padded_pairs_stand_where_their_nodes_do(lengths, seed, joint, window):
+    spec = GraphSpec(M2, cross="dialogue", window=window)
+    s = random_structure(spec, lengths, drop=0.2, seed=seed)
+    with patch("dgl_merc.graphs.blocks.PIECE", 2), patch("dgl_merc.graphs.blocks.PRICE", 0.0):
+        blocks = Blocks(s, M2, window, window)
+    start = {"text": 0, "audio": s.sizes["text"]}
+    types = [t for t in spec.message_types if joint or t[1] == "same"]
+    pairs = [(j + start[t[0]], i + start[t[2]]) for t in types for j, i in zip(*(v.tolist() for v in s.edges(t)), strict=True)]
     if not pairs:
         return
     src, dst = (torch.tensor(v) for v in zip(*pairs, strict=True))
     values = torch.arange(1.0, len(pairs) + 1)
-    got = {}
-    for block, part in zip(blocks.blocks, blocks.pad_edges(values, blocks.row[dst] + blocks.slot[src]), strict=True):
-        for b, i, j in part.nonzero().tolist():
-            assert block.filled[b, i]
-            assert block.filled[b, j]
-            got[int(block.slots[b, j]), int(block.slots[b, i])] = float(part[b, i, j])
+    nodes, got = blocks.pad(torch.arange(len(blocks.place))), {}
+    for block, numbers, part in zip(blocks.blocks, nodes, blocks.pad_pairs(values, src, dst, joint=joint), strict=True):
+        columns = block.spread(numbers)
+        for index in part.nonzero().tolist():
+            b, t, r, *column = index
+            other, c = column if joint else (t, column[0])
+            assert block.filled[b, t, r]
+            got[int(columns[b, other, c]), int(numbers[b, t, r])] = float(part[tuple(index)])
     assert got == dict(zip(pairs, values.tolist(), strict=True))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import word_is_kept, word_of
 from torch import Tensor, nn
 
 from dgl_merc.graphs import GraphSpec, Structure
@@ -214,22 +215,8 @@ def test_cross_entropy_of_half_precision_is_float32(dtype):
 # ---- the masked GCN as a module
 
 
-def mix(h: int) -> int:
-    h ^= h >> 16
-    h = h * 0x7FEB352D % 2**32
-    h ^= h >> 15
-    h = h * 0x046CA68B % 2**32
-    return h ^ (h >> 16)
-
-
 def node_kept(seed: int, step: int, dialogue: int, place: int, rate: float) -> bool:
-    """The documented hash in plain Python integers; place = position M + modality."""
-    word = mix((mix((mix(mix(seed) + step & 0xFFFFFFFF) + dialogue) % 2**32) + place) % 2**32)
-    pair = word ^ 0x5BD1E995
-    pair ^= pair >> 15
-    pair = pair * 0x2C1B3C6D % 2**32
-    pair ^= pair >> 13
-    return pair % 2**31 >= rate * 2**31
+    return word_is_kept(word_of(seed, step, dialogue, place) ^ 0x5BD1E995, rate)
 
 
 def gcn(**options: object) -> MaskedGCN:

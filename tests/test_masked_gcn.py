@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from dgl_merc.graphs import GraphSpec, Structure
-from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn
-from dgl_merc.kernels.masked_gcn import masked_gcn_loop
-from dgl_merc.kernels.stacked import StackedEdges
+from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn, pairs
+from dgl_merc.kernels.edge_list import EdgeList
+from dgl_merc.kernels.masked_gcn import _node_words, masked_gcn_loop
 
 pytestmark = pytest.mark.dgl
-BACKENDS = ("dense", "dgl")
+BACKENDS = ("dense", "dgl", "scatter")
 M2, M3 = ("text", "audio"), ("text", "audio", "visual")
 
 
@@ -44,10 +44,10 @@ def agree(s: Structure, backend: str, mask: HashMask | None, degree: str, rescal
         :layers
     ]
     scale = torch.tensor(aleph, dtype=torch.float64)
-    edges = StackedEdges.of_structure(s)
+    edges = EdgeList.of(s, s.spec.message_types, s.spec.modalities)
     left = torch.ones(len(edges.src), dtype=torch.bool)
     if mask is not None:
-        words = mask.node_words(*edges.nodes, len(s.sizes))
+        words = _node_words(s, s.spec.modalities, mask)
         left = mask.kept_pairs(words[edges.src], words[edges.dst])
     runs = []
     for fast in (True, False):
@@ -59,7 +59,12 @@ def agree(s: Structure, backend: str, mask: HashMask | None, degree: str, rescal
             out = torch.cat(list(y.values()))
         else:
             gain = 1 / (1 - mask.rate) if rescale else 1.0
-            args = (edges.src.tolist(), edges.dst.tolist(), edges.cross.tolist(), left.tolist())
+            args = (
+                edges.src.tolist(),
+                edges.dst.tolist(),
+                edges.number({t: int(t[1] == "cross") for t in edges.types}).bool().tolist(),
+                left.tolist(),
+            )
             out = masked_gcn_loop(*args, torch.cat(list(n_.values())), torch.cat(list(h_.values())), w_, a_, degree, gain)
         cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(4), dtype=out.dtype)
         runs.append([out, *torch.autograd.grad(out, leaves, cotangent, materialize_grads=True)])
@@ -92,7 +97,7 @@ def test_agrees_with_the_loop(backend, spec, mask, degree, rescale):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("lengths", [[1], [2], [1, 1, 1], [9, 1, 5, 5, 2, 8, 3]])
 def test_ragged_batches(backend, lengths):
-    agree(structure_for(GraphSpec(M2), lengths, drop=0.0), backend, HashMask(1, 0.5) if sum(lengths) > 1 else None, "masked", False, 1.0)
+    agree(structure_for(GraphSpec(M2), lengths, drop=0.0), backend, HashMask(2, 0.5) if sum(lengths) > 1 else None, "masked", False, 1.0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -110,14 +115,14 @@ def test_mask_of_nothing_and_of_everything(backend, rate):
 def test_rules_and_tensors_are_the_same(backend):
     s = structure_for(GraphSpec(M3, cross="dialogue"), [4, 6, 1])
     n, h, w = features_for(s, 5, 1), features_for(s, 4, 2), [matrix(4, 4)]
-    edges, mask = StackedEdges.of_structure(s), HashMask(3, 0.5)
+    edges, mask = EdgeList.of(s, s.spec.message_types, s.spec.modalities), HashMask(3, 0.5)
     stacked = torch.nn.functional.normalize(torch.cat(list(n.values())))
     values = 1 - torch.arccos((stacked[edges.src] * stacked[edges.dst]).sum(1)) / torch.pi
-    words = mask.node_words(*edges.nodes, 3)
+    words = _node_words(s, s.spec.modalities, mask)
     by_rule = masked_gcn(s, h, w, weight=ArccosWeight(n), mask=mask, backend=backend)
-    left = edges.split_edges(mask.kept_pairs(words[edges.src], words[edges.dst]))
-    by_tensor = masked_gcn(s, h, w, weight=edges.split_edges(values), mask=left, backend=backend)
-    by_keep = masked_gcn(s, h, w, weight=edges.split_edges(values), keep=left, backend=backend)
+    left = edges.split(mask.kept_pairs(words[edges.src], words[edges.dst]))
+    by_tensor = masked_gcn(s, h, w, weight=edges.split(values), mask=left, backend=backend)
+    by_keep = masked_gcn(s, h, w, weight=edges.split(values), keep=left, backend=backend)
     for m in M3:
         torch.testing.assert_close(by_tensor[m], by_rule[m], rtol=0, atol=1e-10)
         torch.testing.assert_close(by_keep[m], by_rule[m], rtol=0, atol=1e-10)
@@ -153,14 +158,15 @@ def test_returned_weights_are_the_propagation(degree):
             backend=backend,
             return_weights=True,
         )
-        edges = StackedEdges.of_structure(s)
+        edges = EdgeList.of(s, s.spec.message_types, s.spec.modalities)
         h = torch.cat(list(x.values()))
         p = torch.zeros(len(h), len(h), dtype=torch.float64)
-        p[edges.dst, edges.src] = edges.stack_edges(entries, "entries")
+        p[edges.dst, edges.src] = edges.stack(entries, "entries")
         p += torch.diag(torch.cat(list(diagonal.values())))
         torch.testing.assert_close(torch.cat(list(y.values())), torch.relu(p @ h), rtol=0, atol=1e-12)
         got[backend] = p
-    torch.testing.assert_close(got["dense"], got["dgl"], rtol=0, atol=1e-12)
+    for other in ("dgl", "scatter"):
+        torch.testing.assert_close(got["dense"], got[other], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -225,7 +231,7 @@ def test_takes_any_heterograph_of_the_schema():
     ("change", "said"),
     [
         ({"x": {"text": torch.zeros(3, 4)}}, r"x must hold the modalities \['text', 'audio'\], got \['text'\]"),
-        ({"x": {"text": torch.zeros(3, 4), "audio": torch.zeros(2, 4)}}, r"x\['audio'\] must be \[N=3, D\], got \[2, 4\]"),
+        ({"x": {"text": torch.zeros(3, 4), "audio": torch.zeros(2, 4)}}, r"x\['audio'\] must be \[N=3, D=4\], got \[2, 4\]"),
         ({"matrices": [torch.zeros(5, 4)]}, r"matrices\[0\] must be \[4, D'\], got \[5, 4\]"),
         ({"weight": {("text", "same", "text"): torch.zeros(7)}}, r"must be \[E=6\], got \[7\]"),
         ({"mask": {("text", "other", "text"): torch.zeros(7)}}, "edge types that are not there"),
@@ -244,12 +250,11 @@ def test_says_what_does_not_fit(change, said):
 
 def test_mask_is_symmetric_has_its_rate_and_depends_on_all_it_names():
     s = Structure.of([60, 50], GraphSpec(M2, cross="dialogue"))
-    edges = StackedEdges.of_structure(s)
+    edges = EdgeList.of(s, s.spec.message_types, s.spec.modalities)
     base = HashMask(1, 0.7)
 
     def left(mask: HashMask, keys: Tensor | None = None) -> Tensor:
-        nodes = StackedEdges.of_structure(replace(s, keys=keys)).nodes if keys is not None else edges.nodes
-        words = mask.node_words(*nodes, 2)
+        words = _node_words(replace(s, keys=keys) if keys is not None else s, M2, mask)
         return mask.kept_pairs(words[edges.src], words[edges.dst])
 
     kept = left(base)
@@ -265,3 +270,49 @@ def test_mask_is_symmetric_has_its_rate_and_depends_on_all_it_names():
         HashMask(1, 0.7).node_words(*[torch.arange(20000), torch.zeros(20000, dtype=torch.long), torch.zeros(20000, dtype=torch.long)], 3)
     )
     assert abs(nodes.double().mean() - 0.3) < 0.015
+
+
+def in_pieces(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr("dgl_merc.graphs.blocks.PIECE", piece)
+    monkeypatch.setattr("dgl_merc.graphs.blocks.PRICE", 0.0)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("cross", "window"), [("utterance", 0), ("utterance", 3), ("dialogue", 0), ("dialogue", 1), ("dialogue", 3), ("none", 1), ("none", 3)]
+)
+def test_long_windowed_dialogues_in_pieces(cross, causal, window, monkeypatch):
+    in_pieces(monkeypatch, 2)
+    s = structure_for(GraphSpec(M3, cross=cross, window=window, causal=causal), [43, 1, 22])
+    (block,) = s.blocks(M3, *s.spec.reach(("text", "same", "text"))).blocks
+    assert block.halo is not None, "nothing was cut"
+    for mask, degree in ((None, "masked"), (HashMask(5, 0.4), "full"), (HashMask(5, 0.4), "masked")):
+        agree(s, "dense", mask, degree, False, aleph=0.7)
+
+
+@pytest.mark.parametrize("tile", [1, 40, 300])
+@pytest.mark.parametrize("cross", ["utterance", "dialogue"])
+@pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (False, 2), (True, 2)])
+def test_tiles_give_the_same(tile, cross, causal, window, monkeypatch):
+    monkeypatch.setattr(pairs, "HELD", 0)
+    monkeypatch.setattr(pairs, "TILE", tile)
+    if window and tile > 1:
+        in_pieces(monkeypatch, 4)
+    s = structure_for(GraphSpec(M2, cross=cross, causal=causal, window=window), [13, 2, 1])
+    for mask, degree, rescale in ((None, "masked", False), (HashMask(5, 0.4), "full", True), (HashMask(5, 0.4), "masked", False)):
+        agree(s, "dense", mask, degree, rescale, aleph=0.7)
+
+
+def test_tensors_per_edge_in_pieces(monkeypatch):
+    in_pieces(monkeypatch, 2)
+    for cross in ("utterance", "dialogue"):
+        s = structure_for(GraphSpec(M3, cross=cross, window=1), [9, 14])
+        x, w = features_for(s, 4, 1), [matrix(4, 4)]
+        edges = EdgeList.of(s, s.spec.message_types, M3)
+        values = edges.split(torch.rand(len(edges.src), dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+        some = edges.split(torch.rand(len(edges.src), generator=torch.Generator().manual_seed(2)) < 0.6)
+        for given in ({"mask": some}, {"keep": some}, {"mask": some, "keep": {t: ~v for t, v in some.items()}}):
+            got = masked_gcn(s, x, w, weight=values, degree="full", backend="dense", **given)
+            want = masked_gcn(s, x, w, weight=values, degree="full", backend="scatter", **given)
+            for m in M3:
+                torch.testing.assert_close(got[m], want[m], rtol=0, atol=1e-12)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import word_is_kept, word_of
 from torch import Tensor, nn
 
 from dgl_merc.graphs import GraphSpec, Structure
@@ -20,24 +21,12 @@ WIDTHS = {"text": 5, "audio": 3, "visual": 2}
 SEED, STEP, RATE = 11, 6, 0.4
 
 
-def mix(h: int) -> int:
-    h ^= h >> 16
-    h = h * 0x7FEB352D % 2**32
-    h ^= h >> 15
-    h = h * 0x046CA68B % 2**32
-    return h ^ (h >> 16)
-
-
 def word(dialogue: int, t: int, k: int) -> int:
-    return mix((mix((mix((mix(SEED) + STEP) % 2**32) + dialogue) % 2**32) + t * len(M3) + k) % 2**32)
+    return word_of(SEED, STEP, dialogue, t * len(M3) + k)
 
 
 def kept(a: int, b: int) -> bool:
-    pair = (a + b) % 2**32
-    pair ^= pair >> 15
-    pair = pair * 0x2C1B3C6D % 2**32
-    pair ^= pair >> 13
-    return pair % 2**31 >= RATE * 2**31
+    return word_is_kept(a + b, RATE)
 
 
 def lstm(rows: list[Tensor], w: dict[str, Tensor], prefix: str) -> list[Tensor]:

@@ -1,6 +1,10 @@
 """Message passing on typed edges: each kernel with its formula, its backends, and the loop that defines it."""
 
+from dgl_merc.kernels.attention_filter import attention_filter
+from dgl_merc.kernels.backends import choose_backend
 from dgl_merc.kernels.masked_gcn import masked_gcn
+from dgl_merc.kernels.rgcn import rgcn
 from dgl_merc.kernels.rules import ArccosWeight, HashMask
+from dgl_merc.kernels.semantic_attention import semantic_attention
 
-__all__ = ["ArccosWeight", "HashMask", "masked_gcn"]
+__all__ = ["ArccosWeight", "HashMask", "attention_filter", "choose_backend", "masked_gcn", "rgcn", "semantic_attention"]

@@ -14,8 +14,8 @@ Readings (the paper leaves them open): ``degree="full"`` is the print, where onl
 inference's scale, which ``rescale`` divides out. ``degree="masked"`` uses the degrees of what is left. Masking of nodes (19) is not
 here but in :class:`dgl_merc.layers.MaskedGCN`: it changes H, not P.
 
-Backends: ``dense`` (padded blocks of similar length, torch), ``dgl`` (built-in message functions over the edges that the mask leaves).
-Both agree with :func:`masked_gcn_loop`, output and gradients, to 1e-10 in float64.
+Backends: ``dense`` (blocks of pairs, by tiles in long dialogues), ``dgl`` (built-in message functions over the edges that the mask
+leaves), ``scatter`` (the same by torch, on any device). All agree with :func:`masked_gcn_loop`, output and gradients, to 1e-10 in float64.
 """
 
 from __future__ import annotations
@@ -27,15 +27,19 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from dgl_merc.graphs import Block, EdgeType, Structure
-from dgl_merc.graphs.similarity import arccos_similarity, unit_rows
+from dgl_merc.graphs import EdgeType, Structure
+from dgl_merc.graphs.similarity import unit_rows
+from dgl_merc.kernels import pairs
+from dgl_merc.kernels.adjacency import Adjacency, numbers_per_pair, pad_given
+from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
+from dgl_merc.kernels.edge_list import EdgeList, check_modalities, split_nodes, stack_nodes
+from dgl_merc.kernels.messages import messages
 from dgl_merc.kernels.rules import ArccosWeight, HashMask
-from dgl_merc.kernels.stacked import StackedEdges, split_nodes, stack_nodes
 
-__all__ = ["Backend", "Degree", "choose_backend", "masked_gcn"]
+__all__ = ["Backend", "Degree", "masked_gcn"]
 
-Backend = Literal["auto", "dense", "dgl"]
 Degree = Literal["masked", "full"]
 Weight = ArccosWeight | Mapping[EdgeType, Tensor]
 Mask = HashMask | Mapping[EdgeType, Tensor] | None
@@ -70,15 +74,16 @@ def masked_gcn(
     """Propagate node features along the edges that a mask leaves in.
 
     Args:
-        structure: a :class:`~dgl_merc.graphs.Structure`, or any DGL heterograph of the schema (then the ``dgl`` backend).
+        structure: a :class:`~dgl_merc.graphs.Structure`, or any DGL heterograph of the schema (then ``dgl`` or ``scatter``).
         x: modality -> [N_m, D] features of its nodes.
         matrices: [D, D'], [D', D''], ...: one per layer.
         weight: a rule, or edge type -> [E_t] weights in edge-id order.
         mask: a rule, or edge type -> [E_t] bool in edge-id order, True = left in (a type that is not named: all); None: nothing is masked.
         keep: edge type -> [E_t] bool: edges that exist at all; the others are removed from A and D alike (for explanations).
+            Tensors per edge are as large as the edges are many: long conversations want rules.
         degree: of the masked or of the full adjacency.
         rescale: divide the kept edges by 1 - rate (needs a HashMask).
-        backend: who computes; never changes the numbers beyond rounding. See :func:`choose_backend`.
+        backend: who computes; never changes the numbers beyond rounding. See :func:`dgl_merc.kernels.choose_backend`.
         return_weights: return the entries of P as well.
 
     Returns:
@@ -100,41 +105,18 @@ def masked_gcn(
         raise ValueError(f"degree must be 'masked' or 'full', got {degree!r}")
     if rescale and not isinstance(mask, HashMask):
         raise ValueError(f"rescale divides by 1 - rate and needs a HashMask, got {type(mask).__name__}")
-    chosen = choose_backend(structure, backend)
-    _check(x, matrices)
+    rate = mask.rate if isinstance(mask, HashMask) and degree == "masked" else 0.0
+    chosen = choose_backend("masked_gcn", structure, backend, rate=rate)
+    _check(structure, x, matrices)
     how = _How(weight, mask, keep, degree, _gain(mask) if rescale else 1.0, return_weights)
-    return _BACKENDS[chosen](structure, x, matrices, how)
+    if chosen == "dense":
+        return _on_blocks(structure, x, matrices, how)
+    return _on_edges(chosen, structure, x, matrices, how)
 
 
-def choose_backend(structure: Structure | Any, backend: Backend = "auto") -> Literal["dense", "dgl"]:
-    """The rule behind ``backend="auto"``.
-
-    A DGL graph: ``dgl``. A structure off the CPU, or with complete dialogues: ``dense``. Windowed, on the CPU: ``dgl`` once the padded
-    blocks would hold more than 16 times the edges, else ``dense``.
-
-    Raises:
-        ValueError: no such backend, or not for a DGL graph.
-    """
-    if backend not in ("auto", *_BACKENDS):
-        raise ValueError(f"backend must be 'auto', {', '.join(map(repr, _BACKENDS))}, got {backend!r}")
-    if not isinstance(structure, Structure):
-        if backend == "dense":
-            raise ValueError("backend 'dense' needs a Structure, got a DGL graph; its edges may be any, so only 'dgl' can compute on them")
-        return "dgl"
-    if backend != "auto":
-        return backend
-    window = structure.spec.window
-    if window is None or structure.device.type != "cpu":
-        return "dense"
-    longest = float(structure.lengths.max())
-    return "dgl" if longest > 16 * (2 * window + 1) else "dense"
-
-
-def _check(x: Mapping[str, Tensor], matrices: Sequence[Tensor]) -> None:
-    widths = {m: v.shape[-1] for m, v in x.items()}
-    width = next(iter(widths.values()), 0)
-    if any(w != width for w in widths.values()):
-        raise ValueError(f"x must have one width D for all modalities, got {widths}")
+def _check(structure: Structure | Any, x: Mapping[str, Tensor], matrices: Sequence[Tensor]) -> None:
+    check_modalities(structure, list(x), "x")
+    width = next(iter(x.values())).shape[-1]
     for k, matrix in enumerate(matrices):
         if matrix.ndim != 2 or matrix.shape[0] != width:
             raise ValueError(f"matrices[{k}] must be [{width}, D'], got {list(matrix.shape)}")
@@ -147,193 +129,146 @@ def _gain(mask: Mask) -> float:
     return 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
 
 
-def _plan(structure: Structure, weight: Weight, mask: Mask, keep: Keep, wanted: bool) -> _Explicit:
-    """What is given per edge, laid into blocks; nothing is made where only rules are given."""
-    given = [v for v in (weight, mask, keep) if isinstance(v, Mapping)]
-    if not given and not wanted:
-        return _Explicit()
-    edges, blocks = StackedEdges.of_structure(structure), structure.blocks
-    index = blocks.row.index_select(0, edges.dst) + blocks.slot.index_select(0, edges.src)
-    return _Explicit(
-        edges,
-        index,
-        blocks.pad_edges(edges.stack_edges(weight, "weight"), index) if isinstance(weight, Mapping) else None,
-        blocks.pad_edges(edges.stack_edges(mask, "mask", fill=True), index) if isinstance(mask, Mapping) else None,
-        blocks.pad_edges(edges.stack_edges(keep, "keep", fill=True), index) if keep is not None else None,
-    )
+def _layers(h: Tensor, root: Tensor, matrices: Sequence[Tensor], heard: Callable[[Tensor], Tensor]) -> Tensor:
+    """[..., D] -> [..., D_last]: eq. 21 layer by layer; ``heard`` multiplies by A[M] + I, ``root`` is (D + I)^-1/2.
+
+    ReLU(root y) = root ReLU(y), so that the scaling after one layer and that before the next are one.
+    """
+    if not matrices:
+        return h
+    root = root.to(h.dtype)
+    h = _scaled(root, h)
+    for k, matrix in enumerate(matrices):
+        h = torch.relu(heard(h) @ matrix)
+        h = _scaled(root if k + 1 == len(matrices) else root * root, h)
+    return h
 
 
-@dataclass(frozen=True)
-class _Explicit:
-    """Per-edge tensors as [b, S, S] blocks; None where a rule says it."""
+class _Scaled(torch.autograd.Function):
+    """[..., 1] times [..., D]; the gradient of the former is one product per row, where autograd's would write [..., D] first."""
 
-    edges: StackedEdges | None = None
-    index: Tensor | None = None
-    weight: list[Tensor] | None = None
-    mask: list[Tensor] | None = None
-    keep: list[Tensor] | None = None
+    @staticmethod
+    def forward(ctx: Any, scale: Tensor, h: Tensor) -> Tensor:
+        ctx.save_for_backward(scale, h)
+        return scale * h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        scale, h = ctx.saved_tensors
+        return torch.linalg.vecdot(grads[0], h).unsqueeze(-1), scale * grads[0]
 
 
-def _dense(structure: Structure, x: Mapping[str, Tensor], matrices: Sequence[Tensor], how: _How) -> Any:
-    blocks = structure.blocks
-    stacked = stack_nodes(x, structure.sizes, "x")
-    given = _plan(structure, how.weight, how.mask, how.keep, how.return_weights)
-    unit = unit_rows(stack_nodes(how.weight.x, structure.sizes, "weight.x")) if isinstance(how.weight, ArccosWeight) else None
-    outputs, entries, diagonals = [], [], []
+def _scaled(scale: Tensor, h: Tensor) -> Tensor:
+    return _Scaled.apply(scale, h)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _on_blocks(structure: Structure, x: Mapping[str, Tensor], matrices: Sequence[Tensor], how: _How) -> Any:
+    spec = structure.spec
+    blocks = structure.blocks(spec.modalities, *spec.reach(spec.message_types[0]))
+    h = blocks.pad(stack_nodes(x, structure.sizes, "x"))
+    given = pad_given(structure, blocks, {"weight": how.weight, "mask": how.mask, "keep": how.keep})
+    if isinstance(how.weight, ArccosWeight):
+        same = all(how.weight.x.get(m) is v for m, v in x.items())
+        given["unit"] = [unit_rows(v) for v in (h if same else blocks.pad(stack_nodes(how.weight.x, structure.sizes, "weight.x")))]
+    if isinstance(how.mask, HashMask):
+        given["words"] = blocks.pad(_node_words(structure, spec.modalities, how.mask))
+    rules = not any(isinstance(v, Mapping) for v in (how.weight, how.mask, how.keep))
+    numbers = sum(len(b.dialogues) * b.rows * b.columns for b in blocks.blocks) * numbers_per_pair(spec)
+    outputs, roots = [], []
     for k, block in enumerate(blocks.blocks):
-        exists = _pattern(structure, block) if given.keep is None else _pattern(structure, block) & given.keep[k]
-        if unit is not None:
-            side = blocks.pad(block, unit)
-            similarity = arccos_similarity(side @ side.transpose(1, 2))
-            full = similarity * _scale(how.weight, block, similarity.dtype) * exists
-        else:
-            full = given.weight[k] * exists if given.weight is not None else exists
-        full = full.to(stacked.dtype)
-        kept = full
-        if isinstance(how.mask, HashMask):
-            words = _words(structure, block, how.mask)
-            kept = full * how.mask.kept_pairs(words[:, :, None], words[:, None, :])
-        elif given.mask is not None:
-            kept = full * given.mask[k]
-        if how.gain != 1.0:
-            kept = kept * how.gain
-        root = torch.rsqrt((kept if how.degree == "masked" else full).sum(-1, keepdim=True) + 1.0)
-        h = blocks.pad(block, stacked)
-        for matrix in matrices:
-            scaled = root * h
-            h = torch.relu((root * (kept @ scaled + scaled)) @ matrix)
-        outputs.append(h)
-        if how.return_weights:
-            entries.append((root * kept * root.transpose(1, 2)).flatten())
-            diagonals.append(root.squeeze(-1) ** 2)
+        parts = {name: values[k] for name, values in given.items()}
+        held = not rules or numbers <= pairs.HELD
+        adjacency = Adjacency(spec, block, how.weight, how.mask, how.gain, parts, held=held)
+        filled = block.filled.unsqueeze(-1).to(adjacency.dtype)
+        total = adjacency.heard(filled, masked=how.degree == "masked")
+        root = total.rsqrt() if block.full else torch.where(block.filled.unsqueeze(-1), total, 1.0).rsqrt() * filled
+        outputs.append(_layers(h[k], root, matrices, adjacency.heard))
+        roots.append(root)
     y = split_nodes(blocks.unpad(outputs), structure.sizes)
     if not how.return_weights:
         return y
-    assert given.edges is not None
-    assert given.index is not None
-    return y, given.edges.split_edges(torch.cat(entries)[given.index]), split_nodes(blocks.unpad(diagonals), structure.sizes)
+    edges = EdgeList.of(structure, spec.message_types, spec.modalities)
+    _, kept = _edge_weights("scatter", edges, structure, how, None)
+    return y, *_propagation(edges, blocks.unpad(roots).squeeze(-1), kept)
 
 
-def _pattern(structure: Structure, block: Block) -> Tensor:
-    """[b, S, S] bool: whether slot j is one of the sources of slot i."""
-    spec, place = structure.spec, torch.arange(block.length, device=structure.device)
-    apart = place[None, :] - place[:, None]  # position(src) - position(dst)
-    near = {kind: torch.ones_like(apart, dtype=torch.bool) for kind in ("same", "cross")}
-    for kind, allowed in near.items():
-        before, after = spec.reach((spec.modalities[0], kind, spec.modalities[-1]))
-        if before is not None:
-            allowed &= apart >= -before
-        if after is not None:
-            allowed &= apart <= after
-    near["same"] &= apart != 0
-    near["cross"] &= torch.tensor(spec.cross != "none", device=structure.device)
-    count = range(len(spec.modalities))
-    pattern = torch.cat([torch.cat([near["same" if i == j else "cross"] for j in count], dim=1) for i in count])
-    return pattern & block.filled[:, :, None] & block.filled[:, None, :]
+def _node_words(graph: Structure | Any, modalities: Sequence[str], mask: HashMask) -> Tensor:
+    """[N] the mask's words of stacked nodes."""
+    if isinstance(graph, Structure):
+        at = [graph.nodes[m] for m in modalities]
+        where = [(graph.keys[graph.dialogue[u]], graph.position[u]) for u in at]
+    else:
+        if not all({"dialogue", "position"} <= set(graph.nodes[m].data) for m in modalities):
+            raise ValueError("a HashMask needs node data 'dialogue' and 'position' in the graph; Structure.graph() puts them there")
+        where = [(graph.nodes[m].data["dialogue"].long(), graph.nodes[m].data["position"].long()) for m in modalities]
+    dialogue, position = (torch.cat(parts) for parts in zip(*where, strict=True))
+    modality = torch.cat([torch.full_like(p, k) for k, (_, p) in enumerate(where)])
+    return mask.node_words(dialogue, position, modality, len(modalities))
 
 
-def _scale(weight: Weight, block: Block, dtype: torch.dtype) -> Tensor | float:
-    """[S, S]: aleph across modalities, 1 within."""
-    assert isinstance(weight, ArccosWeight)
-    if isinstance(weight.scale, float) and weight.scale == 1.0:
-        return 1.0
-    modality = torch.arange(block.slots.shape[1], device=block.slots.device) // block.length
-    across = modality[:, None] != modality[None, :]
-    return torch.where(across, weight.scale, torch.ones((), device=across.device, dtype=dtype))
-
-
-def _words(structure: Structure, block: Block, mask: HashMask) -> Tensor:
-    """[b, S] the mask's words of the nodes in a block's slots."""
-    slot = torch.arange(block.slots.shape[1], device=structure.device)
-    dialogue = structure.keys[block.dialogues, None]
-    return mask.node_words(dialogue, (slot % block.length)[None], (slot // block.length)[None], len(structure.spec.modalities))
-
-
-def _dgl(structure: Structure | Any, x: Mapping[str, Tensor], matrices: Sequence[Tensor], how: _How) -> Any:
-    edges = StackedEdges.of_structure(structure) if isinstance(structure, Structure) else StackedEdges.of_graph(structure, list(x))
-    h = stack_nodes(x, edges.sizes, "x")
-    left = _left(edges, how.mask)
-    if how.keep is not None:
-        exists = edges.stack_edges(how.keep, "keep", fill=True)
-        left = exists if left is None else left & exists
+def _on_edges(backend: EdgeBackend, graph: Structure | Any, x: Mapping[str, Tensor], matrices: Sequence[Tensor], how: _How) -> Any:
+    modalities = graph.spec.modalities if isinstance(graph, Structure) else tuple(x)
+    types = [t for t in _message_types(graph) if t[0] in modalities and t[2] in modalities]
+    edges = EdgeList.of(graph, types, modalities)
+    h = stack_nodes(x, edges.sources, "x")
+    left = _left(edges, graph, how)
     every = how.degree == "full" or how.return_weights or left is None  # else the masked edges need not even be made
     rows = None if every else left.nonzero()[:, 0]  # type: ignore[union-attr]
-    src, dst = (edges.src, edges.dst) if rows is None else (edges.src[rows], edges.dst[rows])
-    graph = _homogeneous(src, dst, len(h))
-    full = _edge_weights(edges, graph, how.weight, rows)
-    if how.keep is not None and rows is None:
-        full = full * exists
-    full = full.to(h.dtype)
-    kept = (full if rows is not None or left is None else full * left) * how.gain
-    root = torch.rsqrt(_incoming(graph, kept if how.degree == "masked" else full) + 1.0)[:, None]
-    for matrix in matrices:
-        scaled = root * h
-        h = torch.relu((root * (_aggregate(graph, scaled, kept) + scaled)) @ matrix)
-    y = split_nodes(h, edges.sizes)
+    full, kept = _edge_weights(backend, edges, graph, how, rows)
+    along = messages(backend, edges if rows is None else edges.only(rows))
+    root = torch.rsqrt(along.total((kept if how.degree == "masked" else full)[:, None]) + 1.0)
+    y = _layers(h, root, matrices, lambda v: along.weigh(v, kept.to(v.dtype)) + v)
     if not how.return_weights:
-        return y
-    entries = root.squeeze(1)[dst] * kept * root.squeeze(1)[src]
-    return y, edges.split_edges(entries), split_nodes(root.squeeze(1) ** 2, edges.sizes)
+        return split_nodes(y, edges.sources)
+    return split_nodes(y, edges.sources), *_propagation(edges, root.squeeze(-1), kept)
 
 
-def _left(edges: StackedEdges, mask: Mask) -> Tensor | None:
-    """[E] bool: what the mask leaves in; None: everything."""
-    if mask is None:
-        return None
-    if not isinstance(mask, HashMask):
-        return edges.stack_edges(mask, "mask", fill=True)
-    if edges.nodes is None:
-        raise ValueError("a HashMask needs node data 'dialogue' and 'position' in the graph; Structure.graph() puts them there")
-    words = mask.node_words(*edges.nodes, len(edges.sizes))
-    return mask.kept_pairs(words[edges.src], words[edges.dst])
+def _message_types(graph: Structure | Any) -> Sequence[EdgeType]:
+    """``same``, then ``cross``."""
+    if isinstance(graph, Structure):
+        return graph.spec.message_types
+    return sorted((t for t in graph.canonical_etypes if t[1] in ("same", "cross")), key=lambda t: t[1] != "same")
 
 
-def _homogeneous(src: Tensor, dst: Tensor, nodes: int) -> Any:
-    from dgl_merc._dgl import dgl
-
-    return dgl.graph((src, dst), num_nodes=nodes)
-
-
-def _edge_weights(edges: StackedEdges, graph: Any, weight: Weight, rows: Tensor | None) -> Tensor:
-    """[E] (or those of ``rows``): eq. 17, 18, or what was given."""
-    from dgl_merc._dgl import fn
-
-    if not isinstance(weight, ArccosWeight):
-        values = edges.stack_edges(weight, "weight")
-        return values if rows is None else values.index_select(0, rows)
-    with graph.local_scope():
-        graph.ndata["n"] = unit_rows(stack_nodes(weight.x, edges.sizes, "weight.x"))
-        graph.apply_edges(fn.u_dot_v("n", "n", "c"))
-        similarity = arccos_similarity(graph.edata["c"].squeeze(-1))
-    if isinstance(weight.scale, float) and weight.scale == 1.0:
-        return similarity
-    across = edges.cross if rows is None else edges.cross[rows]
-    return torch.where(across, similarity * weight.scale, similarity)
+def _left(edges: EdgeList, graph: Structure | Any, how: _How) -> Tensor | None:
+    """[E] bool: what mask and keep leave in; None: everything."""
+    left = None
+    if isinstance(how.mask, HashMask):
+        words = _node_words(graph, list(edges.sources), how.mask)
+        left = how.mask.kept_pairs(words.index_select(0, edges.src), words.index_select(0, edges.dst))
+    elif how.mask is not None:
+        left = edges.stack(how.mask, "mask", fill=True)
+    if how.keep is None:
+        return left
+    keep = edges.stack(how.keep, "keep", fill=True)
+    return keep if left is None else left & keep
 
 
-def _incoming(graph: Any, values: Tensor) -> Tensor:
-    """[E] -> [N]: the sum over the edges that a node hears."""
-    from dgl_merc._dgl import fn
-
-    with graph.local_scope():
-        graph.edata["w"] = values
-        graph.update_all(fn.copy_e("w", "m"), fn.sum("m", "d"))
-        total: Tensor = graph.ndata["d"]
-        return total
-
-
-def _aggregate(graph: Any, h: Tensor, values: Tensor) -> Tensor:
-    """[N, D], [E] -> [N, D]: the weighted sum of what a node hears."""
-    from dgl_merc._dgl import fn
-
-    with graph.local_scope():
-        graph.ndata["h"], graph.edata["w"] = h, values[:, None]
-        graph.update_all(fn.u_mul_e("h", "w", "m"), fn.sum("m", "y"))
-        heard: Tensor = graph.ndata["y"]
-        return heard
+def _edge_weights(backend: EdgeBackend, edges: EdgeList, graph: Structure | Any, how: _How, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    """[E] entries of A and of A[M]; with ``rows`` those that are left, where the two are the same but for the gain."""
+    if isinstance(how.weight, ArccosWeight):
+        unit = unit_rows(stack_nodes(how.weight.x, edges.sources, "weight.x"))
+        full = how.weight.of_cosine(messages(backend, edges if rows is None else edges.only(rows)).dot(unit, unit))
+        if not (isinstance(how.weight.scale, float) and how.weight.scale == 1.0):
+            across = edges.number({t: int(t[0] != t[2]) for t in edges.types}).bool()
+            full = torch.where(across if rows is None else across[rows], full * how.weight.scale, full)
+    else:
+        full = edges.stack(how.weight, "weight")
+        full = full if rows is None else full.index_select(0, rows)
+    if rows is not None:
+        return full, full * how.gain
+    left = _left(edges, graph, how)
+    kept = full if left is None else full * left.to(full.dtype)
+    if how.keep is not None:
+        full = full * edges.stack(how.keep, "keep", fill=True).to(full.dtype)
+    return full, kept * how.gain
 
 
-_BACKENDS: dict[str, Callable[[Any, Mapping[str, Tensor], Sequence[Tensor], _How], Any]] = {"dense": _dense, "dgl": _dgl}
+def _propagation(edges: EdgeList, root: Tensor, kept: Tensor) -> tuple[dict[EdgeType, Tensor], dict[str, Tensor]]:
+    """The entries of P along edges, and its diagonal."""
+    entries = root.index_select(0, edges.dst) * kept * root.index_select(0, edges.src)
+    return edges.split(entries), split_nodes(root**2, edges.sources)
 
 
 def masked_gcn_loop(

@@ -6,24 +6,28 @@ The mask has one definition, a counter hash (all arithmetic modulo 2^32, >> logi
 
     mix(h)  = h ^= h >> 16;  h *= 0x7FEB352D;  h ^= h >> 15;  h *= 0x046CA68B;  h ^= h >> 16
     node    = mix(mix(mix(mix(seed) + step) + dialogue) + position M + modality)
-    pair    = node_i + node_j;  pair ^= pair >> 15;  pair *= 0x2C1B3C6D;  pair ^= pair >> 13
+    pair    = node_i + node_j;  pair ^= pair >>> 13;  pair *= 0x2C1B3C6D         >>> keeps the sign bit
     kept    = (pair mod 2^31) >= rate 2^31            an edge; a node (eq. 19) likewise, with pair = node ^ 0x5BD1E995
 
 symmetric in i and j, and the same in every backend, batch, tile, rank and thread count. ``dialogue`` is the dialogue's number in its
-corpus (``Structure.keys``).
+corpus (``Structure.keys``). A pair's word takes five operations, because it is made for every pair of every step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from dgl_merc.graphs.similarity import arccos_weights
+
 __all__ = ["ArccosWeight", "HashMask"]
 
 _WORD = 0xFFFFFFFF
+_Words = TypeVar("_Words", int, Tensor)
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,23 @@ class ArccosWeight:
     """Edge weights by arccos similarity (MGLRA eq. 17, 18): ``1 - arccos(cos(x_i, x_j)) / pi``, times ``scale`` across modalities.
 
     Attributes:
-        x: modality -> [N, D], the features whose similarity weighs (in MGLRA the unmasked X^S); gradients flow.
+        x: node type -> [N, D], the features whose similarity weighs (in MGLRA the unmasked X^S; in SGRNet g, of type ``utterance``);
+            gradients flow.
         scale: aleph of eq. 18: a number, or a tensor [] with gradient.
+        normalise: divide by pi. SGRNet's eq. 22 prints ``1 - arccos(...)``, without: False.
     """
 
     x: Mapping[str, Tensor]
     scale: float | Tensor = 1.0
+    normalise: bool = True
+
+    def of_cosine(self, cosine: Tensor) -> Tensor:
+        """[...] cosines to weights, before ``scale``; at least float32."""
+        return arccos_weights(cosine, normalise=self.normalise)
 
 
-def _mix(h: Tensor) -> Tensor:
-    """One round on [..] int64 values below 2^32. Both factors are below 2^31, so a product never leaves int64."""
+def _mix(h: _Words) -> _Words:
+    """One round on [..] int64 values (or an int) below 2^32. Both factors are below 2^31, so a product never leaves int64."""
     h = h ^ (h >> 16)
     h = (h * 0x7FEB352D) & _WORD
     h = h ^ (h >> 15)
@@ -78,11 +89,10 @@ class HashMask:
         Returns:
             [...] int32.
         """
-        seed = torch.tensor(self.seed & _WORD, device=dialogue.device)
-        word = _mix((_mix(seed) + self.step) & _WORD)
-        word = _mix((word + dialogue) & _WORD)
-        word = _mix((word + position * modalities + modality) & _WORD)
-        return torch.where(word >= 1 << 31, word - (1 << 32), word).to(torch.int32)
+        word = _mix((_mix(self.seed & _WORD) + self.step) & _WORD)
+        words = _mix((dialogue + word) & _WORD)
+        words = _mix((words + position * modalities + modality) & _WORD)
+        return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
 
     def kept_pairs(self, a: Tensor, b: Tensor) -> Tensor:
         """Whether the edge between nodes with words ``a`` and ``b`` is kept.
@@ -94,12 +104,19 @@ class HashMask:
         Returns:
             bool, of the common shape.
         """
+        return self._below(a, b) < 0
+
+    def pair_factors(self, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same as 0 and 1 in a floating type: multiplying by bool is several times slower than by these."""
+        return (self._below(a, b) >> 31).to(dtype).neg_()
+
+    def _below(self, a: Tensor, b: Tensor) -> Tensor:
+        """Negative where an edge is kept: the threshold less the pair's word."""
         h = a + b  # int32 arithmetic wraps: modulo 2^32
-        h ^= (h >> 15) & 0x1FFFF
+        h ^= h >> 13
         h *= 0x2C1B3C6D
-        h ^= (h >> 13) & 0x7FFFF
         h &= 0x7FFFFFFF
-        return h > self._threshold
+        return h.neg_().add_(self._threshold)
 
     def kept_nodes(self, words: Tensor) -> Tensor:
         """Whether a node is kept (eq. 19), of the nodes' words: bool, of their shape."""

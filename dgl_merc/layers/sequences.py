@@ -35,7 +35,7 @@ class Sequences:
         lengths = self.lengths.cpu().numpy()
         begin = np.cumsum(lengths) - lengths
         some = np.flatnonzero(lengths)
-        group = np.searchsorted(cut_lengths(lengths[some].tolist()), lengths[some]) if len(some) else np.zeros(0)
+        group = np.searchsorted(cut_lengths(lengths[some].tolist(), most=4), lengths[some]) if len(some) else np.zeros(0)
         blocks = []
         for number in np.unique(group):
             chosen = some[group == number]

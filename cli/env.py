@@ -9,8 +9,9 @@ __all__ = ["env"]
 
 @click.command("env")
 def env() -> None:
-    """Print what a bug report needs: versions, machine, device, and whether DGL works here."""
+    """Print what a bug report needs: versions, machine, device, whether DGL works here, and who computes which kernel."""
     from dgl_merc.cli.console import print_line
+    from dgl_merc.kernels.backends import describe_choices, dgl_computes_on
     from dgl_merc.training.environment import describe_environment
 
     about = describe_environment()
@@ -23,3 +24,8 @@ def env() -> None:
         print_line(f"{'dgl works':18} no: {type(error).__name__}: {error}")
     else:
         print_line(f"{'dgl works':18} yes{', its graphbolt replaced by an empty module' if _dgl.graphbolt_is_stubbed else ''}")
+        if about["gpu"]:
+            print_line(f"{'dgl on the gpu':18} {'yes' if dgl_computes_on('cuda') else 'no: kernels compute there without it'}")
+    print_line("backends that auto chooses on the CPU (elsewhere: dense; for a DGL graph: dgl where it computes, else scatter)")
+    for kernel, batch, chosen in describe_choices():
+        print_line(f"  {kernel:20}{batch:26}{chosen}")

@@ -143,6 +143,8 @@ def test_env():
     words = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
     assert words["torch"].startswith(torch.__version__.split("+", 1)[0])
     assert "dgl works          yes" in result.stdout
+    said = {tuple(line.split()[:2]) for line in result.stdout.splitlines() if line.startswith("  ")}
+    assert {("masked_gcn", "IEMOCAP-like"), ("rgcn", "MELD-like"), ("attention_filter", "MELD-like")} <= said
 
 
 def test_a_group_without_a_command_prints_its_help():

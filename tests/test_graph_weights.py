@@ -20,7 +20,7 @@ from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.graphs import GraphSpec, Structure, arccos_similarity, edge_similarity
 from dgl_merc.graphs.blocks import Blocks, cut_lengths
 from dgl_merc.graphs.common_space import CommonSpace, canonical_correlation
-from dgl_merc.graphs.similarity import unit_rows
+from dgl_merc.graphs.similarity import arccos_weights, unit_rows
 from dgl_merc.graphs.weights import feature_weights, similarity_along
 
 M2, M3 = ("text", "audio"), ("text", "audio", "visual")
@@ -161,6 +161,37 @@ def test_padded_pairs_stand_where_their_nodes_do(lengths, seed, joint, window):
 
 
 # --- similarity
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_arccos_weights_with_factor_and_loops(normalise):
+    c = (torch.rand(2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.9).requires_grad_()
+    factor = torch.tensor([0.0, 1.0, 2.5, 1.0], dtype=torch.float64).expand(4, 4)
+
+    def diagonal(m: Tensor) -> Tensor:
+        return m.diagonal(1, -2, -1)
+
+    def weights(c: Tensor) -> Tensor:
+        return arccos_weights(c, normalise=normalise, factor=factor, loops=diagonal)
+
+    got, want = weights(c), (1 - torch.arccos(c) / (math.pi if normalise else 1.0)) * factor
+    off = torch.ones(4, 4, dtype=torch.bool)
+    diagonal(off).fill_(False)
+    torch.testing.assert_close(got[:, off], want[:, off], rtol=0, atol=1e-12)
+    assert (diagonal(got) == 1).all()
+    assert torch.autograd.gradcheck(weights, c)
+    (gradient,) = torch.autograd.grad(got.sum(), c)
+    assert (diagonal(gradient) == 0).all()
+    assert (gradient[:, :, 2].abs() > 0).any()
+
+
+def test_a_zero_row_stays_zero_and_so_does_its_gradient():
+    x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1e-9, 0.0]], dtype=torch.float64, requires_grad=True)
+    unit = unit_rows(x)
+    torch.testing.assert_close(unit, torch.tensor([[0.0, 0.0], [0.6, 0.8], [0.0, 0.0]], dtype=torch.float64))
+    (gradient,) = torch.autograd.grad(unit[:, 0].sum(), x)
+    torch.testing.assert_close(gradient, torch.tensor([[0.0, 0.0], [0.128, -0.096], [0.0, 0.0]], dtype=torch.float64))
+    assert torch.autograd.gradcheck(unit_rows, torch.tensor([[1.0, 2.0, -0.5], [0.1, 0.0, 3.0]], dtype=torch.float64, requires_grad=True))
 
 
 def test_similarity_is_exact():

@@ -282,3 +282,15 @@ def test_structures_that_do_not_fit():
     s = Structure(**ok, spec=spec)
     with pytest.raises(ValueError, match=r"edge_type must be one of .* got \('text', 'cross', 'text'\)"):
         s.edges(("text", "cross", "text"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(structures())
+def test_pairs_are_all_of_a_dialogue_that_may_be_heard(s):
+    want = [
+        (u, v)
+        for v in range(s.num_utterances)
+        for u in range(s.num_utterances)
+        if s.dialogue[u] == s.dialogue[v] and not (s.spec.causal and u > v)
+    ]
+    assert list(zip(*(e.tolist() for e in s.pairs()), strict=True)) == want

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import BACKENDS, M2, M3, assert_agrees, features_for, normal, structure_for, word_is_kept, word_of
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from dgl_merc.graphs import GraphSpec, Structure
@@ -14,63 +17,57 @@ from dgl_merc.kernels.edge_list import EdgeList
 from dgl_merc.kernels.masked_gcn import _node_words, masked_gcn_loop
 
 pytestmark = pytest.mark.dgl
-BACKENDS = ("dense", "dgl", "scatter")
-M2, M3 = ("text", "audio"), ("text", "audio", "visual")
-
-
-def structure_for(spec: GraphSpec, lengths: list[int], drop: float = 0.3, seed: int = 0) -> Structure:
-    generator = torch.Generator().manual_seed(seed)
-    total = sum(lengths)
-    presence = torch.rand(total, len(spec.modalities), generator=generator) >= drop
-    speakers = torch.randint(0, 3, (total,), generator=generator)
-    return replace(
-        Structure.of(lengths, spec, presence=presence.tolist(), speakers=speakers.tolist()), keys=torch.arange(len(lengths)) * 7 + 3
-    )
-
-
-def features_for(s: Structure, width: int, seed: int) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {m: torch.randn(n, width, dtype=torch.float64, generator=generator) for m, n in s.sizes.items()}
 
 
 def matrix(rows: int, columns: int, seed: int = 5) -> Tensor:
-    return torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return normal(rows, columns, seed=seed)
 
 
-def agree(s: Structure, backend: str, mask: HashMask | None, degree: str, rescale: bool, aleph: float, layers: int = 2) -> None:
-    n, h = features_for(s, 5, 1), features_for(s, 4, 2)
-    generator = torch.Generator().manual_seed(3)
-    matrices = [torch.randn(4, 3, dtype=torch.float64, generator=generator), torch.randn(3, 6, dtype=torch.float64, generator=generator)][
-        :layers
-    ]
-    scale = torch.tensor(aleph, dtype=torch.float64)
-    edges = EdgeList.of(s, s.spec.message_types, s.spec.modalities)
-    left = torch.ones(len(edges.src), dtype=torch.bool)
+def edges_of(s: Structure, mask: HashMask | None) -> tuple[list[int], list[int], list[bool], list[bool]]:
+    """Source, destination, whether across modalities, whether the mask leaves it in: by a double loop, in the words of schema.py."""
+    spec, count = s.spec, len(s.spec.modalities)
+    nodes = [(k, u) for k in range(count) for u in range(s.num_utterances) if s.presence[u, k]]
+    words = [0] * len(nodes)
     if mask is not None:
-        words = _node_words(s, s.spec.modalities, mask)
-        left = mask.kept_pairs(words[edges.src], words[edges.dst])
-    runs = []
-    for fast in (True, False):
-        leaves = [t.clone().requires_grad_() for t in (*n.values(), *h.values(), *matrices, scale)]
-        k = len(n)
-        n_, h_, w_, a_ = dict(zip(n, leaves[:k], strict=True)), dict(zip(h, leaves[k : 2 * k], strict=True)), leaves[2 * k : -1], leaves[-1]
-        if fast:
-            y = masked_gcn(s, h_, w_, weight=ArccosWeight(n_, a_), mask=mask, degree=degree, rescale=rescale, backend=backend)
-            out = torch.cat(list(y.values()))
-        else:
-            gain = 1 / (1 - mask.rate) if rescale else 1.0
-            args = (
-                edges.src.tolist(),
-                edges.dst.tolist(),
-                edges.number({t: int(t[1] == "cross") for t in edges.types}).bool().tolist(),
-                left.tolist(),
-            )
-            out = masked_gcn_loop(*args, torch.cat(list(n_.values())), torch.cat(list(h_.values())), w_, a_, degree, gain)
-        cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(4), dtype=out.dtype)
-        runs.append([out, *torch.autograd.grad(out, leaves, cotangent, materialize_grads=True)])
-    for got, want in zip(*runs, strict=True):
-        torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
-    assert max(g.abs().max() for g in runs[1][1 : 1 + len(n)] if g.numel()) > 1e-3, "vacuous: the weights' gradient is zero"
+        at = [(int(s.keys[s.dialogue[u]]), int(s.position[u]) * count + k) for k, u in nodes]
+        words = [word_of(mask.seed, mask.step, dialogue, place) for dialogue, place in at]
+    result: tuple[list[int], list[int], list[bool], list[bool]] = ([], [], [], [])
+    for i, (m, u) in enumerate(nodes):
+        for j, (n, v) in enumerate(nodes):
+            near = (spec.window is None or abs(u - v) <= spec.window) and not (spec.causal and v > u)
+            across = {"utterance": u == v, "dialogue": near, "none": False}[spec.cross]
+            if s.dialogue[u] == s.dialogue[v] and ((m == n and u != v and near) or (m != n and across)):
+                kept = mask is None or word_is_kept(words[i] + words[j], mask.rate)
+                for values, value in zip(result, (j, i, m != n, kept), strict=True):
+                    values.append(value)
+    return result
+
+
+def agree(
+    s: Structure,
+    backend: str,
+    mask: HashMask | None,
+    degree: str,
+    rescale: bool,
+    aleph: float,
+    *,
+    moved: bool = True,
+) -> None:
+    edges, sizes = edges_of(s, mask), list(s.sizes.values())
+    gain = 1 / (1 - mask.rate) if rescale else 1.0
+
+    def fast(n: Tensor, h: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+        weigh, x = (dict(zip(s.sizes, v.split(sizes), strict=True)) for v in (n, h))
+        rule = ArccosWeight(weigh, scale)
+        y = masked_gcn(s, x, [a, b], weight=rule, mask=mask, degree=degree, rescale=rescale, backend=backend)
+        return torch.cat(list(y.values()))
+
+    def loop(n: Tensor, h: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+        return masked_gcn_loop(*edges, n, h, [a, b], scale, degree, gain)
+
+    total = sum(sizes)
+    inputs = [normal(total, 5, seed=1), normal(total, 4, seed=2), normal(4, 3, seed=3), normal(3, 6, seed=4)]
+    assert_agrees(fast, loop, *inputs, torch.tensor(aleph, dtype=torch.float64), moved=(0, 1, 2, 3) if moved else ())
 
 
 SPECS = {
@@ -215,6 +212,16 @@ def test_absent_modality_and_bare_utterances(backend):
     assert y["audio"].shape == (0, 5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("cross", ["utterance", "dialogue"])
+def test_no_node_at_all(backend, cross):
+    s = Structure.of([2, 1], GraphSpec(M2, cross=cross), presence=[[0, 0]] * 3)
+    x = {m: torch.zeros(0, 3, requires_grad=True) for m in M2}
+    y = masked_gcn(s, x, [torch.ones(3, 5)], weight=ArccosWeight(x), mask=HashMask(0, 0.5), backend=backend)
+    assert {m: v.shape for m, v in y.items()} == {m: (0, 5) for m in M2}
+    sum(v.sum() for v in y.values()).backward()
+
+
 def test_takes_any_heterograph_of_the_schema():
     s = structure_for(GraphSpec(M2, cross="dialogue"), [3, 5])
     x, w, mask = features_for(s, 4, 1), [matrix(4, 2)], HashMask(8, 0.4)
@@ -236,6 +243,8 @@ def test_takes_any_heterograph_of_the_schema():
         ({"weight": {("text", "same", "text"): torch.zeros(7)}}, r"must be \[E=6\], got \[7\]"),
         ({"mask": {("text", "other", "text"): torch.zeros(7)}}, "edge types that are not there"),
         ({"degree": "half"}, "degree must be"),
+        ({"weight": ArccosWeight({}, normalise=False)}, "weight must be normalised"),
+        ({"mask": {("text", "same", "text"): torch.zeros(6)}}, "must be bool"),
         ({"rescale": True}, "needs a HashMask"),
         ({"backend": "cuda"}, "backend must be"),
     ],
@@ -266,6 +275,10 @@ def test_mask_is_symmetric_has_its_rate_and_depends_on_all_it_names():
         assert 0.3 < (other != kept).double().mean() < 0.54  # independent masks differ in 2 * .3 * .7 = .42 of the edges
     rows = matrix[:60, :60].double()
     assert abs(torch.corrcoef(rows)[~torch.eye(60, dtype=torch.bool)].mean()) < 0.03, "neighbouring nodes' masks are related"
+    factors = base.pair_factors(torch.arange(-50, 50, dtype=torch.int32)[:, None], torch.arange(7, dtype=torch.int32), torch.float64)
+    assert torch.equal(
+        factors, base.kept_pairs(torch.arange(-50, 50, dtype=torch.int32)[:, None], torch.arange(7, dtype=torch.int32)).double()
+    )
     nodes = HashMask(1, 0.7).kept_nodes(
         HashMask(1, 0.7).node_words(*[torch.arange(20000), torch.zeros(20000, dtype=torch.long), torch.zeros(20000, dtype=torch.long)], 3)
     )
@@ -309,10 +322,84 @@ def test_tensors_per_edge_in_pieces(monkeypatch):
         s = structure_for(GraphSpec(M3, cross=cross, window=1), [9, 14])
         x, w = features_for(s, 4, 1), [matrix(4, 4)]
         edges = EdgeList.of(s, s.spec.message_types, M3)
-        values = edges.split(torch.rand(len(edges.src), dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+        drawn = torch.rand(len(edges.src), dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        values = edges.split(drawn)
         some = edges.split(torch.rand(len(edges.src), generator=torch.Generator().manual_seed(2)) < 0.6)
-        for given in ({"mask": some}, {"keep": some}, {"mask": some, "keep": {t: ~v for t, v in some.items()}}):
-            got = masked_gcn(s, x, w, weight=values, degree="full", backend="dense", **given)
-            want = masked_gcn(s, x, w, weight=values, degree="full", backend="scatter", **given)
+        for tensors in ({"mask": some}, {"keep": some}, {"mask": some, "keep": {t: ~v for t, v in some.items()}}):
+            got = masked_gcn(s, x, w, weight=values, degree="full", backend="dense", **tensors)
+            want = masked_gcn(s, x, w, weight=values, degree="full", backend="scatter", **tensors)
             for m in M3:
                 torch.testing.assert_close(got[m], want[m], rtol=0, atol=1e-12)
+            slopes = [torch.autograd.grad(sum((v**2).sum() for v in y.values()), drawn)[0] for y in (got, want)]
+            torch.testing.assert_close(*slopes, rtol=0, atol=1e-10)
+            assert slopes[0].abs().max() > 1e-3
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), st.lists(st.integers(1, 6), min_size=1, max_size=4), st.sampled_from([None, 0, 2]), st.booleans(), st.integers(0, 9))
+def test_any_shape(data, lengths, window, causal, seed):
+    cross = data.draw(st.sampled_from(["utterance", "dialogue", "none"]))
+    spec = GraphSpec(M3[: data.draw(st.integers(1, 3))], window=window, cross=cross, causal=causal)
+    s = structure_for(spec, lengths, drop=data.draw(st.sampled_from([0.0, 0.5])), seed=seed)
+    assume(sum(s.sizes.values()))
+    mask, degree = data.draw(st.sampled_from([None, HashMask(seed, 0.3)])), data.draw(st.sampled_from(["masked", "full"]))
+    agree(s, data.draw(st.sampled_from(BACKENDS)), mask, degree, False, 0.7, moved=False)
+
+
+@pytest.mark.parametrize("cross", ["utterance", "dialogue"])
+def test_gradcheck(cross):
+    s = structure_for(GraphSpec(M2, cross=cross), [3, 2], drop=0.2)
+    sizes = list(s.sizes.values())
+    for backend in BACKENDS:
+
+        def f(x, w, aleph, backend=backend):
+            parts = dict(zip(M2, x.split(sizes), strict=True))
+            y = masked_gcn(s, parts, [w], weight=ArccosWeight(parts, aleph), mask=HashMask(1, 0.3), backend=backend)
+            return torch.cat(list(y.values()))
+
+        inputs = [torch.cat(list(features_for(s, 3, 1).values())), matrix(3, 2), torch.tensor(0.7, dtype=torch.float64)]
+        assert torch.autograd.gradcheck(f, [t.requires_grad_() for t in inputs])
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.7, 0.9])
+def test_the_mask_of_a_long_dialogue_looks_random(rate):
+    """Columns of the mask are as unrelated as chance has it, and as many edges are left at each node."""
+    n, columns, zero = 4000, 300, torch.zeros(4000, dtype=torch.int64)
+    words = (mask := HashMask(3, rate, 5)).node_words(zero, torch.arange(n), zero, 3)
+    kept = mask.pair_factors(words[:, None], words[None, :columns], torch.float64)
+    assert abs(kept.mean() - (1 - rate)) < 0.004
+    standard = (kept - kept.mean(0)) / kept.std(0)
+    related = (standard.T @ standard / n)[~torch.eye(columns, dtype=torch.bool)] * n**0.5
+    assert abs(related.std() - 1) < 0.03
+    assert related.abs().max() < 8
+    assert abs(kept.mean(1).std() / (rate * (1 - rate) / columns) ** 0.5 - 1) < 0.05
+
+
+def test_the_hash_is_the_documented_one():
+    mask = HashMask(2**40 + 5, 0.37, 9)
+    for dialogue, position, modality in ((0, 0, 0), (7, 3, 2), (2**31 + 3, 100_000, 1)):
+        word = mask.node_words(*(torch.tensor([v]) for v in (dialogue, position, modality)), 3)
+        want = word_of((2**40 + 5) % 2**32, 9, dialogue, position * 3 + modality)
+        assert int(word) % 2**32 == want
+        for other in (1, -5, 2**31 - 1, -(2**31)):
+            assert bool(mask.kept_pairs(word, torch.tensor([other], dtype=torch.int32))) == word_is_kept(want + other, 0.37)
+
+
+def test_takes_any_heterograph_whose_types_are_some_of_the_schema():
+    """Only some edge types, parallel edges, an isolated node: what the graph holds is what counts."""
+    from dgl_merc._dgl import dgl
+
+    ends = {("text", "same", "text"): ([0, 0, 1], [1, 1, 0]), ("audio", "cross", "text"): ([0, 1], [2, 2])}
+    graph = dgl.heterograph({t: tuple(map(torch.tensor, e)) for t, e in ends.items()}, num_nodes_dict={"text": 4, "audio": 2})
+    w = [matrix(4, 3), matrix(3, 3, 6)]
+    for backend in ("dgl", "scatter"):
+
+        def fast(n: Tensor, h: Tensor, scale: Tensor, backend: str = backend) -> Tensor:
+            rule = ArccosWeight({"text": n[:4], "audio": n[4:]}, scale)
+            return torch.cat(list(masked_gcn(graph, {"text": h[:4], "audio": h[4:]}, w, weight=rule, backend=backend).values()))
+
+        def loop(n: Tensor, h: Tensor, scale: Tensor) -> Tensor:
+            cross = [False, False, False, True, True]
+            return masked_gcn_loop([0, 0, 1, 4, 5], [1, 1, 0, 2, 2], cross, [True] * 5, n, h, w, scale, "masked", 1.0)
+
+        assert_agrees(fast, loop, normal(6, 5, seed=1), normal(6, 4, seed=2), torch.tensor(0.7, dtype=torch.float64), moved=(0, 1, 2))

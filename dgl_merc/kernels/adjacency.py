@@ -168,7 +168,9 @@ class Adjacency:
         """``cross="utterance"``: the weights [M - 1, b, M, R] of m + k at m, of A and of A[M]."""
         shifts, mask = range(1, self.block.slots.shape[1]), self.mask
         if isinstance(self.weight, ArccosWeight):
-            full = self.weight.of_cosine(_Beside.apply(self.parts["unit"])) * self.weight.scale  # type: ignore[no-untyped-call]
+            unit = self.parts["unit"]
+            with torch.autocast(unit.device.type, enabled=False):
+                full = self.weight.of_cosine(_Beside.apply(unit)) * self.weight.scale  # type: ignore[no-untyped-call]
         else:
             full = self.parts["weight beside"][1:]
         if "keep beside" in self.parts:

@@ -16,14 +16,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from dgl_merc.graphs import UTTERANCE, Structure
+from dgl_merc.graphs import UTTERANCE, GraphSpec, Structure
 
-__all__ = ["Backend", "Chosen", "EdgeBackend", "Kernel", "choose_backend", "dgl_computes_on"]
+__all__ = ["Backend", "Chosen", "EdgeBackend", "Kernel", "choose_backend", "describe_choices", "dgl_computes_on", "size_of"]
 
 Kernel = Literal["attention_filter", "masked_gcn", "rgcn", "semantic_attention"]
 EdgeBackend = Literal["dgl", "scatter"]
@@ -107,13 +108,42 @@ def choose_backend(kernel: Kernel, graph: Structure | Any, backend: Backend = "a
     return _cheapest(kernel, graph, rate)
 
 
+def describe_choices() -> list[tuple[str, str, str]]:
+    """What ``auto`` chooses on the CPU for batches like the field's corpora: (kernel, batch, in words). For people."""
+    lengths = {"IEMOCAP-like": list(range(12, 108, 3)), "MELD-like": [3, 5, 6, 7, 8, 9, 10, 10, 11, 12, 14, 15, 18, 24] * 2}
+    rows = []
+    for kernel, batch, window in product(get_args(Kernel), lengths, (None, 10)):
+        if window is not None and kernel != "masked_gcn":
+            continue
+        structure, words, last = Structure.of(lengths[batch], GraphSpec(("text", "audio", "visual"), window=window)), [], ""
+        for percent in range(0, 100, 5) if kernel == "masked_gcn" else (0,):
+            chosen = choose_backend(kernel, structure, rate=percent / 100)
+            if chosen != last:
+                words.append(f"{chosen} from mask rate {percent / 100:g}" if last else chosen)
+            last = chosen
+        rows.append((kernel, batch if window is None else f"{batch}, window {window}", ", ".join(words)))
+    return rows
+
+
 def _cheapest(kernel: Kernel, structure: Structure, rate: float) -> Chosen:
+    nodes, edges, numbers, blocks = size_of(kernel, structure)
+    if edges > LISTED:
+        return "dense"
+    estimates: dict[Chosen, float] = {}
+    for name, cost in COSTS[kernel].items():
+        pairs = cost.block * blocks + cost.each * numbers if name == "dense" else cost.each * (1.0 - rate) * edges
+        estimates[name] = cost.call + cost.node * nodes + pairs
+    return min(estimates, key=lambda name: estimates[name])
+
+
+def size_of(kernel: Kernel, structure: Structure) -> tuple[float, float, float, int]:
+    """Nodes, edges (expected where modalities are absent), numbers in blocks, and blocks: without making an edge."""
     spec, lengths = structure.spec, structure.lengths
     if kernel == "rgcn":
         nodes, forms = float(structure.num_utterances), 4
-        before, after = spec.past, 0 if spec.causal else spec.future
-        edges = _pairs(lengths, before, after) - nodes
-        blocks = structure.blocks((UTTERANCE,), before, after).blocks
+        reach: tuple[int | None, int | None] = spec.past, 0 if spec.causal else spec.future
+        edges = _pairs(lengths, *reach) - nodes
+        blocks = structure.blocks((UTTERANCE,), *reach).blocks
     else:
         modalities = len(spec.modalities)
         reach = spec.reach(spec.message_types[0])
@@ -123,15 +153,7 @@ def _cheapest(kernel: Kernel, structure: Structure, rate: float) -> Chosen:
         across = (modalities - 1) * {"utterance": structure.num_utterances, "dialogue": pairs, "none": 0.0}[spec.cross]
         edges = modalities * share**2 * (pairs - structure.num_utterances + across)
         blocks = structure.blocks(spec.modalities, *reach).blocks
-    if edges > LISTED:
-        return "dense"
-    numbers = forms * sum(len(b.dialogues) * b.rows * b.columns for b in blocks)
-    costs = COSTS[kernel]
-    estimates: dict[Chosen, float] = {
-        name: c.call + c.node * nodes + (c.block * len(blocks) + c.each * numbers if name == "dense" else c.each * (1.0 - rate) * edges)
-        for name, c in costs.items()
-    }
-    return min(estimates, key=lambda name: estimates[name])
+    return nodes, edges, float(forms * sum(len(b.dialogues) * b.rows * b.columns for b in blocks)), len(blocks)
 
 
 def _pairs(lengths: Tensor, before: int | None, after: int | None) -> float:

@@ -105,6 +105,8 @@ def masked_gcn(
         raise ValueError(f"degree must be 'masked' or 'full', got {degree!r}")
     if rescale and not isinstance(mask, HashMask):
         raise ValueError(f"rescale divides by 1 - rate and needs a HashMask, got {type(mask).__name__}")
+    if isinstance(weight, ArccosWeight) and not weight.normalise:
+        raise ValueError("weight must be normalised: without pi weights fall to 1 - pi, and a degree below 0 has no root")
     rate = mask.rate if isinstance(mask, HashMask) and degree == "masked" else 0.0
     chosen = choose_backend("masked_gcn", structure, backend, rate=rate)
     _check(structure, x, matrices)

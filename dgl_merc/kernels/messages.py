@@ -14,6 +14,8 @@ that its memory does not grow with E D, and on a GPU its sums are not bitwise re
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, Literal, Protocol
 
 import torch
@@ -49,6 +51,17 @@ def messages(backend: Literal["dgl", "scatter"], edges: EdgeList, *, dst: Tensor
     return (_DGL if backend == "dgl" else _Scatter)(edges.src, edges.dst if dst is None else dst, sum(edges.sources.values()), into)
 
 
+def _as_given(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Computes in the types it is given, also under autocast."""
+
+    @wraps(method)
+    def run(self: Any, *tensors: Tensor) -> Tensor:
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return method(self, *tensors)
+
+    return run
+
+
 class _DGL:
     def __init__(self, src: Tensor, dst: Tensor, sources: int, targets: int) -> None:
         from dgl_merc._dgl import dgl
@@ -56,15 +69,19 @@ class _DGL:
         self.ops = dgl.ops
         self.graph: Any = dgl.heterograph({("s", "to", "d"): (src, dst)}, {"s": sources, "d": targets})
 
+    @_as_given
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         return self.ops.u_dot_v(self.graph, a, b).squeeze(-1)  # type: ignore[no-any-return]
 
+    @_as_given
     def weigh(self, h: Tensor, w: Tensor) -> Tensor:
         return self.ops.u_mul_e_sum(self.graph, h, w[:, None])  # type: ignore[no-any-return]
 
+    @_as_given
     def total(self, values: Tensor) -> Tensor:
         return self.ops.copy_e_sum(self.graph, values)  # type: ignore[no-any-return]
 
+    @_as_given
     def softmax(self, values: Tensor) -> Tensor:
         return self.ops.edge_softmax(self.graph, values)  # type: ignore[no-any-return]
 
@@ -73,15 +90,19 @@ class _Scatter:
     def __init__(self, src: Tensor, dst: Tensor, sources: int, targets: int) -> None:
         self.src, self.dst, self.sources, self.targets = src, dst, sources, targets
 
+    @_as_given
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         return _Dot.apply(a, b, self.src, self.dst)  # type: ignore[no-any-return,no-untyped-call]
 
+    @_as_given
     def weigh(self, h: Tensor, w: Tensor) -> Tensor:
         return _Weigh.apply(h, w, self.src, self.dst, self.targets)  # type: ignore[no-any-return,no-untyped-call]
 
+    @_as_given
     def total(self, values: Tensor) -> Tensor:
         return values.new_zeros(self.targets, values.shape[1]).index_add(0, self.dst, values)
 
+    @_as_given
     def softmax(self, values: Tensor) -> Tensor:
         with torch.no_grad():
             index = self.dst[:, None].expand_as(values)

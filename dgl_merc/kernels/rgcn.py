@@ -110,15 +110,14 @@ def _on_blocks(structure: Structure, x: Tensor, layers: Layers, weight: Weight, 
     relations = len(layers[0][0]) if layers else 4
     h = blocks.pad(x)
     unit = None if not isinstance(weight, ArccosWeight) else h if weight.x[UTTERANCE] is x else blocks.pad(weight.x[UTTERANCE])
-    speakers, there = blocks.pad(structure.speakers), blocks.pad(x.new_ones(len(x), dtype=x.dtype if x.is_floating_point() else None))
+    speakers, there = blocks.pad(structure.speakers), blocks.pad(x.new_ones(len(x)))
     given = [{} for _ in blocks.blocks] if unit is not None and keep is None else _given(structure, blocks, weight, keep)
     numbers = sum(len(b.dialogues) * b.rows * b.columns for b in blocks.blocks) * relations
     outputs = []
     for k, block in enumerate(blocks.blocks):
         held = bool(given[k]) or numbers <= pairs.HELD
-        means = _Means(structure, block, weight, relations, given[k], held=held)
-        means.feed([*([unit_rows(unit[k])] if unit is not None else []), speakers[k], there[k]])
-        outputs.append(_through(h[k], layers, means))
+        inputs = [*([unit_rows(unit[k])] if unit is not None else []), speakers[k], there[k]]
+        outputs.append(_through(h[k], layers, _Means(structure, block, weight, relations, inputs, given[k], held=held)))
     return blocks.unpad(outputs)
 
 
@@ -135,22 +134,28 @@ def _given(structure: Structure, blocks: Any, weight: Weight, keep: Keep) -> lis
 
 
 class _Means:
-    """The weighted means over each relation's neighbours, in a block of pieces: [b, 1, R, D] -> [b, 1, R, relations D]."""
+    """The weighted means over each relation's neighbours, in a block of pieces: [b, 1, R, D] -> [b, 1, R, relations D].
+
+    ``inputs``, each [b, 1, R, ...]: unit rows where a rule weighs, speakers, presence.
+    """
 
     def __init__(
-        self, structure: Structure, block: Block, weight: Weight, relations: int, given: Mapping[str, Tensor], *, held: bool
+        self,
+        structure: Structure,
+        block: Block,
+        weight: Weight,
+        relations: int,
+        inputs: Sequence[Tensor],
+        given: Mapping[str, Tensor],
+        *,
+        held: bool,
     ) -> None:
         spec = structure.spec
         self.block, self.weight, self.relations, self.given = block, weight, relations, given
         self.past, self.future = spec.past, 0 if spec.causal else spec.future
         self.tiles = None if held else pairs.tiles_of(block, relations, causal=spec.causal, whole_rows=True)
-        self.matrix: Tensor | None = None
-
-    def feed(self, inputs: Sequence[Tensor]) -> None:
-        """[b, 1, R, ...] each: unit rows where a rule weighs, speakers, presence."""
-        self.rows, self.columns = list(inputs), [self.block.spread(v) for v in inputs]
-        if self.tiles is None:
-            self.matrix = self._matrix(pairs.whole(self.block), *self.rows, *self.columns)
+        self.rows, self.columns = list(inputs), [block.spread(v) for v in inputs]
+        self.matrix = self._matrix(pairs.whole(block), *self.rows, *self.columns) if self.tiles is None else None
 
     def __call__(self, h: Tensor) -> Tensor:
         columns = self.block.spread(h)

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dgl_merc.graphs import UTTERANCE, Block, Structure
 from dgl_merc.graphs.similarity import unit_rows
@@ -173,7 +174,7 @@ class _Attention:
             logits = (q @ k.transpose(-1, -2)).to(there.dtype) / self.how.scale
             logits = logits if bias is None else logits + bias
             absent = self._absent(tile, there)
-            weights = torch.softmax(logits if absent is None else logits - _FAR * absent, dim=-1)
+            weights = _softmax(logits if absent is None else logits - _FAR * absent)
             if "keep" in self.given:
                 weights = weights * (1.0 - absent)  # type: ignore[operator]  # a row that hears none
             y = weights.to(v.dtype) @ v
@@ -215,6 +216,27 @@ class _Attention:
         return None if present is None else 1.0 - present
 
 
+class _Softmax(torch.autograd.Function):
+    """Over the last dimension. On the CPU the gradient of torch's own is not the same bits for one and two threads."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = torch.softmax(x, dim=-1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        result: Tensor = grads[0] * y
+        return result.addcmul_(y, result.sum(-1, keepdim=True), value=-1.0)
+
+
+def _softmax(x: Tensor) -> Tensor:
+    return _Softmax.apply(x)  # type: ignore[no-any-return,no-untyped-call]
+
+
 def _own(weight: ArccosWeight, unit: Tensor) -> Tensor:
     """[..., D] unit rows to [...]: the weight of a row with itself, free of rounding: 1, or that of a cosine of 0 where the row is zero."""
     return weight.of_cosine((unit.detach().square().sum(-1) > 0.5).to(unit.dtype))
@@ -243,12 +265,13 @@ def _on_pairs(backend: EdgeBackend, graph: Structure | Any, q: Tensor, k: Tensor
         far = every.hops(how.distances.shape[1] - 1)
         table = how.distances.index_select(1, far if rows is None else far[rows]).T
         bias = table if bias is None else bias + table
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     weights = along.softmax((logits if bias is None else logits + bias).contiguous())
     y = q
     if v is not None:
-        y = torch.stack([along.weigh(v[:, h], weights[:, h]) for h in heads], dim=1)
+        y = torch.stack([along.weigh(v[:, h], weights[:, h].to(v.dtype)) for h in heads], dim=1)
         if bias is not None:
-            y = y + along.total(weights * bias)[:, :, None]
+            y = y + along.total(weights * bias)[:, :, None].to(v.dtype)
     if rows is not None:
         weights = weights.new_zeros(len(every.src), weights.shape[1]).index_copy(0, rows, weights)
     return y, weights

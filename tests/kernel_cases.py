@@ -1,0 +1,71 @@
+"""Every kernel as one call from a structure and a list of leaves, for the tests that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from helpers import M3, normal
+from torch import Tensor
+
+from dgl_merc.graphs import UTTERANCE, Structure
+from dgl_merc.kernels import ArccosWeight, HashMask, attention_filter, masked_gcn, rgcn, semantic_attention
+
+D = 6
+Run = Callable[[object, list[Tensor], str], Tensor]
+
+
+@dataclass(frozen=True)
+class KernelCase:
+    """A kernel: its leaves for a structure of three modalities, and how it is called."""
+
+    leaves: Callable[[Structure], list[Tensor]]
+    run: Run
+
+
+def _by_modality(s: Structure, seed: int) -> list[Tensor]:
+    return [normal(n, D, seed=seed + k) for k, n in enumerate(s.sizes.values())]
+
+
+def _masked(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    x = dict(zip(M3, leaves, strict=False))
+    y = masked_gcn(graph, x, leaves[3:], weight=ArccosWeight(x, 0.8), mask=HashMask(3, 0.4, 2), backend=backend)
+    return torch.cat([y[m] for m in M3])
+
+
+def _rgcn(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    g, *w = leaves
+    return rgcn(graph, g, [(w[0], w[1]), (w[2], w[3])], weight=ArccosWeight({UTTERANCE: g}), backend=backend)
+
+
+def _semantic(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    q, k, v, g, table = leaves
+    return semantic_attention(
+        graph, q, k, v, scale=2.0, weight=ArccosWeight({UTTERANCE: g}, normalise=False), distances=table, backend=backend
+    )
+
+
+def _filter(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    centre, text, audio, visual, relations, a, b, c, vector = leaves
+    x = {"text": text, "audio": audio, "visual": visual}
+    y = attention_filter(graph, centre, x, relations, (a, b, c), vector=vector, backend=backend)
+    return torch.cat([y[m] for m in M3])
+
+
+def _weights(*shapes: tuple[int, ...]) -> list[Tensor]:
+    return [normal(*shape, seed=20 + k) / 2 for k, shape in enumerate(shapes)]
+
+
+KERNELS: dict[str, KernelCase] = {
+    "masked_gcn": KernelCase(lambda s: [*_by_modality(s, 1), *_weights((D, D), (D, 4))], _masked),
+    "rgcn": KernelCase(lambda s: [normal(s.num_utterances, D, seed=1), *_weights((4, D, 5), (D, 5), (4, 5, 3), (5, 3))], _rgcn),
+    "semantic_attention": KernelCase(
+        lambda s: [*(normal(s.num_utterances, 2, 3, seed=k) for k in range(3)), normal(s.num_utterances, D, seed=5), *_weights((2, 6))],
+        _semantic,
+    ),
+    "attention_filter": KernelCase(
+        lambda s: [normal(s.num_utterances, D, seed=9), *_by_modality(s, 1), *_weights((3, 2), (3, D, 4), (3, D, 4), (3, 2, 4), (4,))],
+        _filter,
+    ),
+}

@@ -218,7 +218,7 @@ def test_no_node_at_all(backend, cross):
     s = Structure.of([2, 1], GraphSpec(M2, cross=cross), presence=[[0, 0]] * 3)
     x = {m: torch.zeros(0, 3, requires_grad=True) for m in M2}
     y = masked_gcn(s, x, [torch.ones(3, 5)], weight=ArccosWeight(x), mask=HashMask(0, 0.5), backend=backend)
-    assert {m: v.shape for m, v in y.items()} == {m: (0, 5) for m in M2}
+    assert {m: v.shape for m, v in y.items()} == dict.fromkeys(M2, (0, 5))
     sum(v.sum() for v in y.values()).backward()
 
 

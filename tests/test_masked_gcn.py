@@ -85,7 +85,13 @@ SPECS = {
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 @pytest.mark.parametrize(
     ("mask", "degree", "rescale"),
-    [(None, "masked", False), (HashMask(5, 0.4, 2), "masked", False), (HashMask(5, 0.4), "full", False), (HashMask(9, 0.6), "full", True)],
+    [
+        (None, "masked", False),
+        (HashMask(5, 0.4, 2), "masked", False),
+        (HashMask(5, 0.4), "full", False),
+        (HashMask(9, 0.6), "full", True),
+        (HashMask(9, 0.6), "masked", True),
+    ],
 )
 def test_agrees_with_the_loop(backend, spec, mask, degree, rescale):
     agree(structure_for(spec, [1, 4, 2, 7]), backend, mask, degree, rescale, aleph=0.7)

@@ -104,6 +104,11 @@ def test_tiles_give_the_same(tile, causal, piece, monkeypatch):
     agree(s, "dense", relations=2, weigh=False)
 
 
+def test_edges_in_chunks_give_the_same(monkeypatch):
+    monkeypatch.setattr("dgl_merc.kernels.messages._CHUNK", 9)
+    agree(structure_for(SPECS["window 2/3"], [6, 4]), "scatter")
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.data(), st.lists(st.integers(1, 7), min_size=1, max_size=4), st.integers(0, 4), st.integers(0, 4), st.booleans())
 def test_any_shape(data, lengths, past, future, causal):

@@ -32,6 +32,8 @@ def hops(spec: GraphSpec, apart: Tensor, buckets: int) -> Tensor:
 
     >>> hops(GraphSpec(("text",), past=10, future=2), torch.tensor([-11, -1, 0, 1, 3]), 32).tolist()
     [2, 1, 0, 1, 2]
+    >>> hops(GraphSpec(("text",), causal=True), torch.tensor([-1, 1]), 32).tolist()
+    [1, 32]
     """
     result = torch.zeros_like(apart)
     for step, distance in ((spec.past, -apart), (0 if spec.causal else spec.future, apart)):

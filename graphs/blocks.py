@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,7 @@ class Blocks:
         most: the greatest number of blocks.
 
     Attributes:
-        blocks: from the shortest dialogues to the longest; one where dialogues are cut into pieces.
-        place: [N] the slot of each stacked node in the blocks' slots laid end to end.
+        shapes: pieces, rows and columns of each block: known before any is made.
     """
 
     def __init__(
@@ -144,27 +144,43 @@ class Blocks:
         self._begins = np.cumsum([0, *sizes]).tolist()
         lengths = structure.lengths.cpu().numpy()
         cuts = cut_lengths(lengths.tolist(), most, PRICE)
-        group = np.searchsorted(cuts, lengths)
-        area = float(np.square(np.asarray(cuts, dtype=float))[group].sum())
-        self.blocks: list[Block] = []
+        self._group = np.searchsorted(cuts, lengths)
+        self.shapes = [(int(b), cut, cut) for b, cut in zip(np.bincount(self._group), cuts, strict=True)]
+        self._reach: tuple[int, int] | None = None
         if before is not None and after is not None:
             rows = max(PIECE, before + after)
-            if 1.5 * float((-(-lengths // rows)).sum()) * rows * (rows + before + after) < area:
-                self.blocks.append(self._pieces(lengths, rows, before, after))
-        if not self.blocks:
-            self.blocks = [self._whole(np.flatnonzero(group == number)) for number in np.unique(group)]
+            pieces = (int((-(-lengths // rows)).sum()), rows, rows + before + after)
+            if 1.5 * float(np.prod(pieces)) < sum(float(b) * r * c for b, r, c in self.shapes):
+                self.shapes, self._reach = [pieces], (before, after)
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """From the shortest dialogues to the longest; one where dialogues are cut into pieces."""
+        if self._reach is not None:
+            return [self._pieces(self.shapes[0][1], *self._reach)]
+        return [self._whole(np.flatnonzero(self._group == number)) for number in range(len(self.shapes))]
+
+    @cached_property
+    def place(self) -> Tensor:
+        """[N] the slot of each stacked node in the blocks' slots laid end to end."""
         filled = torch.cat([block.filled.flatten() for block in self.blocks])
-        self.place = torch.zeros(self._begins[-1], dtype=torch.int64, device=structure.device)
-        self.place[torch.cat([block.slots.flatten() for block in self.blocks])[filled]] = filled.nonzero()[:, 0]
+        place = torch.zeros(self._begins[-1], dtype=torch.int64, device=self.structure.device)
+        place[torch.cat([block.slots.flatten() for block in self.blocks])[filled]] = filled.nonzero()[:, 0]
+        return place
+
+    @property
+    def pairs(self) -> int:
+        """Rows times columns of all pieces."""
+        return sum(b * r * c for b, r, c in self.shapes)
 
     def _whole(self, dialogues: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Block:
         chosen = torch.as_tensor(dialogues, device=self.structure.device)
         length = int(self.structure.lengths[chosen].max())
         return self._block(chosen, torch.zeros_like(chosen), length, 0, length, None, None)
 
-    def _pieces(self, lengths: np.ndarray[tuple[int], np.dtype[np.int64]], rows: int, before: int, after: int) -> Block:
+    def _pieces(self, rows: int, before: int, after: int) -> Block:
         device, types = self.structure.device, len(self.node_types)
-        counts = torch.as_tensor(-(-lengths // rows), device=device)
+        counts = torch.div(self.structure.lengths + rows - 1, rows, rounding_mode="floor")
         dialogues = torch.repeat_interleave(torch.arange(len(counts), device=device), counts)
         number = torch.arange(len(dialogues), device=device) - (torch.cumsum(counts, 0) - counts)[dialogues]  # within its dialogue
         first = number * rows

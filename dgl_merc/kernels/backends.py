@@ -143,7 +143,7 @@ def size_of(kernel: Kernel, structure: Structure) -> tuple[float, float, float, 
         nodes, forms = float(structure.num_utterances), 4
         reach: tuple[int | None, int | None] = spec.past, 0 if spec.causal else spec.future
         edges = _pairs(lengths, *reach) - nodes
-        blocks = structure.blocks((UTTERANCE,), *reach).blocks
+        blocks = structure.blocks((UTTERANCE,), *reach)
     else:
         modalities = len(spec.modalities)
         reach = spec.reach(spec.message_types[0])
@@ -152,8 +152,8 @@ def size_of(kernel: Kernel, structure: Structure) -> tuple[float, float, float, 
         pairs, forms = _pairs(lengths, *reach), modalities * (modalities if joint else 1)
         across = (modalities - 1) * {"utterance": structure.num_utterances, "dialogue": pairs, "none": 0.0}[spec.cross]
         edges = modalities * share**2 * (pairs - structure.num_utterances + across)
-        blocks = structure.blocks(spec.modalities, *reach).blocks
-    return nodes, edges, float(forms * sum(len(b.dialogues) * b.rows * b.columns for b in blocks)), len(blocks)
+        blocks = structure.blocks(spec.modalities, *reach)
+    return nodes, edges, float(forms * blocks.pairs), len(blocks.shapes)
 
 
 def _pairs(lengths: Tensor, before: int | None, after: int | None) -> float:

@@ -176,11 +176,10 @@ def _on_blocks(structure: Structure, x: Mapping[str, Tensor], matrices: Sequence
     if isinstance(how.mask, HashMask):
         given["words"] = blocks.pad(_node_words(structure, spec.modalities, how.mask))
     rules = not any(isinstance(v, Mapping) for v in (how.weight, how.mask, how.keep))
-    numbers = sum(len(b.dialogues) * b.rows * b.columns for b in blocks.blocks) * numbers_per_pair(spec)
+    held = not rules or blocks.pairs * numbers_per_pair(spec) <= pairs.HELD
     outputs, roots = [], []
     for k, block in enumerate(blocks.blocks):
         parts = {name: values[k] for name, values in given.items()}
-        held = not rules or numbers <= pairs.HELD
         adjacency = Adjacency(spec, block, how.weight, how.mask, how.gain, parts, held=held)
         filled = block.filled.unsqueeze(-1).to(adjacency.dtype)
         total = adjacency.heard(filled, masked=how.degree == "masked")

@@ -112,10 +112,9 @@ def _on_blocks(structure: Structure, x: Tensor, layers: Layers, weight: Weight, 
     unit = None if not isinstance(weight, ArccosWeight) else h if weight.x[UTTERANCE] is x else blocks.pad(weight.x[UTTERANCE])
     speakers, there = blocks.pad(structure.speakers), blocks.pad(x.new_ones(len(x)))
     given = [{} for _ in blocks.blocks] if unit is not None and keep is None else _given(structure, blocks, weight, keep)
-    numbers = sum(len(b.dialogues) * b.rows * b.columns for b in blocks.blocks) * relations
     outputs = []
     for k, block in enumerate(blocks.blocks):
-        held = bool(given[k]) or numbers <= pairs.HELD
+        held = bool(given[k]) or blocks.pairs * relations <= pairs.HELD
         inputs = [*([unit_rows(unit[k])] if unit is not None else []), speakers[k], there[k]]
         outputs.append(_through(h[k], layers, _Means(structure, block, weight, relations, inputs, given[k], held=held)))
     return blocks.unpad(outputs)

@@ -132,14 +132,13 @@ def _on_blocks(structure: Structure, q: Tensor, k: Tensor, v: Tensor, how: _How)
             src, dst = structure.pairs()
             check_rows(name, value, len(src))
             given[name] = blocks.pad_pairs(value, src, dst, joint=False)
-    numbers = sum(len(b.dialogues) * b.rows * b.columns for b in blocks.blocks) * q.shape[1]
     outputs = []
     for n, block in enumerate(blocks.blocks):
         attention = _Attention(structure, block, how, {name: values[n] for name, values in given.items()}, unit=unit is not None)
         likeness = [unit_rows(unit[n])] if unit is not None else []
         rows, columns = [parts[0][n], *likeness], [parts[1][n], parts[2][n], there[n], *likeness]
         shared = [] if how.distances is None else [how.distances]
-        if given or numbers <= pairs.HELD:
+        if given or blocks.pairs * q.shape[1] <= pairs.HELD:
             y = attention(pairs.whole(block), *rows, *columns, *shared)
         else:
             y = pairs.by_tiles(

@@ -48,11 +48,29 @@ def test_every_kernel_has_its_case_its_loop_its_tests_and_its_benchmark():
         module = importlib.import_module(f"dgl_merc.kernels.{name}")
         assert inspect.isfunction(getattr(module, f"{name}_loop"))
         assert f"{name}_loop" not in module.__all__
-        assert ">>> " in getattr(kernels, name).__doc__, "each can be used alone: an example by hand"
+        assert ">>> graph = dgl.heterograph(" in getattr(kernels, name).__doc__
+        assert "two utterances" in getattr(kernels, name).__doc__, "each can be used alone: an example by hand"
         tests = (ROOT / "tests" / f"test_{name}.py").read_text(encoding="utf-8")
         for needed in ("agrees_with_the_loop", "gradcheck", "any_shape", "heterograph", "says_what_does_not_fit"):
             assert re.search(rf"def test_\w*{needed}", tests), f"{name}: no test named {needed}"
         assert f'"{name}"' in benchmark
+
+
+@every_kernel
+@pytest.mark.parametrize("idtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("backend", ["auto", "dgl", "scatter"])
+def test_a_heterograph_or_a_batch_of_them_gives_what_the_structure_gives(name, idtype, backend):
+    from dgl_merc._dgl import dgl
+
+    s = structure_for(SPEC, [5, 1, 7])
+    parts = [s.select([d]) for d in range(3)]
+    batch = dgl.batch([part.graph(idtype=idtype) for part in parts])
+    leaves = KERNELS[name].leaves(s)
+    for graph in (s.graph(idtype=idtype), batch):
+        before = {n: set(graph.nodes[n].data) for n in graph.ntypes}
+        for got, want in zip(gradients(name, graph, leaves, backend), gradients(name, s, leaves, "dense"), strict=True):
+            torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
+        assert {n: set(graph.nodes[n].data) for n in graph.ntypes} == before, "the graph passed in was written to"
 
 
 # ---- precision

@@ -75,18 +75,25 @@ def attention_filter(
     Raises:
         ValueError: shapes that do not fit; the message names what was received.
 
-    Example, by hand: one utterance, two modalities. c is the leaf itself; its logit is the sum of c, ln 3 against 0.
+    Example, by hand: two utterances, the second without audio. c is the leaf itself; its logit is the sum of c, ln 3 against 0.
 
     >>> from dgl_merc.graphs import GraphSpec
-    >>> s = Structure.of([1], GraphSpec(("text", "audio")))
-    >>> x = {"text": torch.tensor([[3.0, 1.0]]).log(), "audio": torch.zeros(1, 2)}
+    >>> s = Structure.of([2], GraphSpec(("text", "audio")), presence=[[1, 1], [1, 0]])
+    >>> x = {"text": torch.tensor([[3.0, 1.0], [2.0, 1.0]]).log(), "audio": torch.zeros(1, 2)}
     >>> one, zero = torch.eye(2).expand(2, 2, 2), torch.zeros(2, 2, 2)
-    >>> y, alpha = attention_filter(
-    ...     s, torch.zeros(1, 2), x, torch.zeros(2, 2), (zero, one, zero), vector=torch.ones(2), return_weights=True
-    ... )
-    >>> [round(a.item(), 4) for a in alpha.values()]
-    [0.75, 0.25]
-    >>> torch.allclose(y["text"], 0.75 * x["text"])
+    >>> rest = (torch.zeros(2, 2), (zero, one, zero))
+    >>> y, alpha = attention_filter(s, torch.zeros(2, 2), x, *rest, vector=torch.ones(2), return_weights=True)
+    >>> [[round(v, 4) for v in a.flatten().tolist()] for a in alpha.values()]  # text: against audio, and alone
+    [[0.75, 1.0], [0.25]]
+    >>> torch.allclose(y["text"], torch.tensor([[0.75], [1.0]]) * x["text"])
+    True
+
+    The same as a DGL graph:
+
+    >>> from dgl_merc._dgl import dgl
+    >>> star = {("text", "part_of", "utterance"): ([0, 1], [0, 1]), ("audio", "part_of", "utterance"): ([0], [0])}
+    >>> graph = dgl.heterograph(star, num_nodes_dict={"text": 2, "audio": 1, "utterance": 2})
+    >>> torch.allclose(attention_filter(graph, torch.zeros(2, 2), x, *rest, vector=torch.ones(2))["text"], y["text"])
     True
     """
     chosen = choose_backend("attention_filter", structure, backend)

@@ -92,14 +92,21 @@ def masked_gcn(
     Raises:
         ValueError: shapes that do not fit; the message names what was received.
 
-    Example, by hand: one utterance, two modalities, orthogonal features, so the one pair of edges weighs one half.
+    Example, by hand: two utterances, orthogonal features, so the one pair of edges weighs one half.
 
     >>> from dgl_merc.graphs import GraphSpec
-    >>> s = Structure.of([1], GraphSpec(("text", "audio")))
-    >>> x = {"text": torch.tensor([[1.0, 0.0]]), "audio": torch.tensor([[0.0, 1.0]])}
-    >>> y = masked_gcn(s, x, [torch.eye(2)], weight=ArccosWeight(x))
-    >>> y["text"]  # (1 of itself + 1/2 of audio) / (1 + 1/2)
-    tensor([[0.6667, 0.3333]])
+    >>> x = {"text": torch.eye(2)}
+    >>> masked_gcn(Structure.of([2], GraphSpec(("text",))), x, [torch.eye(2)], weight=ArccosWeight(x))["text"]
+    tensor([[0.6667, 0.3333],
+            [0.3333, 0.6667]])
+
+    (1 of itself + 1/2 of the other) / (1 + 1/2). A DGL graph may have any edges; here only the second utterance hears the other:
+
+    >>> from dgl_merc._dgl import dgl
+    >>> graph = dgl.heterograph({("text", "same", "text"): ([0], [1])}, num_nodes_dict={"text": 2})
+    >>> masked_gcn(graph, x, [torch.eye(2)], weight=ArccosWeight(x))["text"]  # degrees 0 and 1/2
+    tensor([[1.0000, 0.0000],
+            [0.4082, 0.6667]])
     """
     if degree not in ("masked", "full"):
         raise ValueError(f"degree must be 'masked' or 'full', got {degree!r}")

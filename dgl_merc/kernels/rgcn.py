@@ -74,6 +74,15 @@ def rgcn(
     >>> rgcn(s, x, [(torch.eye(2).expand(4, 2, 2), torch.zeros(2, 2))], weight=ArccosWeight({"utterance": x}))
     tensor([[0.0000, 1.0000],
             [0.5000, 0.0000]])
+
+    The same as a DGL graph:
+
+    >>> from dgl_merc._dgl import dgl
+    >>> u = "utterance"
+    >>> graph = dgl.heterograph({(u, "intra_past", u): ([0], [1]), (u, "intra_future", u): ([1], [0])}, num_nodes_dict={u: 2})
+    >>> rgcn(graph, x, [(torch.eye(2).expand(4, 2, 2), torch.zeros(2, 2))])  # without a weight each message counts 1
+    tensor([[0., 2.],
+            [1., 0.]])
     """
     chosen = choose_backend("rgcn", structure, backend)
     check_rows("x", x, structure.num_nodes(UTTERANCE), "D")

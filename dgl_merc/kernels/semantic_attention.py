@@ -94,12 +94,19 @@ def semantic_attention(
     >>> from dgl_merc.graphs import GraphSpec
     >>> s = Structure.of([2], GraphSpec(("text",)))
     >>> zero, v = torch.zeros(2, 1, 1), torch.tensor([1.0, 5.0]).view(2, 1, 1)
-    >>> M_p = torch.tensor([[3.0, 1.0, 0.0]]).log()
+    >>> M_p = torch.tensor([[3.0, 1.0, 2.0]]).log()
     >>> y, a = semantic_attention(s, zero, zero, v, scale=1.0, distances=M_p, return_weights=True)
     >>> a.flatten()
     tensor([0.7500, 0.2500, 0.2500, 0.7500])
     >>> y.flatten() - 0.75 * M_p[0, 0]  # 3/4 1 + 1/4 5, and 1/4 1 + 3/4 5
     tensor([2., 4.])
+
+    As a DGL graph in which no edge leads from the second to the first: what cannot be reached has its own scalar.
+
+    >>> from dgl_merc._dgl import dgl
+    >>> graph = dgl.heterograph({("utterance", "inter_past", "utterance"): ([0], [1])}, num_nodes_dict={"utterance": 2})
+    >>> semantic_attention(graph, zero, zero, v, scale=1.0, distances=M_p, return_weights=True)[1].flatten()  # the first: 3 to 2
+    tensor([0.6000, 0.4000, 0.2500, 0.7500])
     """
     chosen = choose_backend("semantic_attention", structure, backend)
     utterances = structure.num_nodes(UTTERANCE)

@@ -221,6 +221,7 @@ def test_gradcheck():
         ({"weight": {TYPES[0]: torch.zeros(7)}}, r"weight\[.*\] must be \[E=1\], got \[7\]"),
         ({"keep": {TYPES[0]: torch.zeros(1)}}, "must be bool"),
         ({"keep": {(UTTERANCE, "later", UTTERANCE): torch.zeros(1)}}, "edge types that are not there"),
+        ({"weight": ArccosWeight({"utterance": torch.zeros(3, 2)}, 0.5)}, r"weight.scale .* must be 1.0, got 0.5"),
         ({"backend": "cuda"}, "backend must be"),
     ],
 )

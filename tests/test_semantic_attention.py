@@ -230,6 +230,7 @@ def test_gradcheck():
         ({"weight": ArccosWeight({"text": torch.zeros(3, 2)})}, r"weight.x\['utterance'\] must be"),
         ({"keep": torch.zeros(8, dtype=torch.bool)}, r"keep must be \[9\], got \[8\]"),
         ({"keep": torch.zeros(9)}, "keep must be bool"),
+        ({"weight": ArccosWeight({"utterance": torch.zeros(3, 2)}, 0.5)}, r"weight.scale .* must be 1.0, got 0.5"),
         ({"backend": "cuda"}, "backend must be"),
     ],
 )

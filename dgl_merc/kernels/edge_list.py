@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgl_merc.graphs import EdgeType, Structure
+from dgl_merc.graphs import UTTERANCE, EdgeType, Structure
+from dgl_merc.kernels.rules import ArccosWeight
 
-__all__ = ["EdgeList", "check_modalities", "check_rows", "split_nodes", "stack_nodes"]
+__all__ = ["EdgeList", "check_likeness", "check_modalities", "check_rows", "split_nodes", "stack_nodes"]
 
 
 def check_modalities(graph: Structure | Any, modalities: Sequence[str], name: str) -> None:
@@ -40,6 +41,19 @@ def check_rows(name: str, x: Tensor | None, rows: int, *rest: str) -> None:
     """
     if x is None or x.ndim != 1 + len(rest) or len(x) != rows:
         raise ValueError(f"{name} must be [{', '.join([str(rows), *rest])}], got {None if x is None else list(x.shape)}")
+
+
+def check_likeness(weight: ArccosWeight, utterances: int) -> None:
+    """Whether a rule can weigh pairs of utterances.
+
+    Raises:
+        ValueError: it names no features of theirs, or has a factor across modalities, of which they have none.
+    """
+    check_rows("weight.x['utterance']", weight.x.get(UTTERANCE), utterances, "D")
+    if isinstance(weight.scale, Tensor) or weight.scale != 1.0:
+        raise ValueError(
+            f"weight.scale is a factor across modalities; between utterances there is none: it must be 1.0, got {weight.scale}"
+        )
 
 
 def stack_nodes(x: Mapping[str, Tensor], sizes: Mapping[str, int], name: str) -> Tensor:

@@ -27,7 +27,7 @@ from dgl_merc.graphs import RELATIONS, UTTERANCE, Block, EdgeType, Structure
 from dgl_merc.graphs.similarity import unit_rows
 from dgl_merc.kernels import pairs
 from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
-from dgl_merc.kernels.edge_list import EdgeList, check_rows
+from dgl_merc.kernels.edge_list import EdgeList, check_likeness, check_rows
 from dgl_merc.kernels.messages import messages
 from dgl_merc.kernels.rules import ArccosWeight
 
@@ -88,7 +88,7 @@ def rgcn(
     check_rows("x", x, structure.num_nodes(UTTERANCE), "D")
     _check(x.shape[1], layers)
     if isinstance(weight, ArccosWeight):
-        check_rows("weight.x['utterance']", weight.x.get(UTTERANCE), len(x), "D")
+        check_likeness(weight, len(x))
     if chosen == "dense":
         y = _on_blocks(structure, x, layers, weight, keep)
         return (y, _on_edges("scatter", structure, x, layers, weight, keep, only_weights=True)[1]) if return_weights else y
@@ -196,7 +196,7 @@ class _Means:
             neighbours = neighbours * self.given["keep"].unsqueeze(2)
         means = neighbours / neighbours.sum(-1, keepdim=True).clamp_min(1.0)
         if isinstance(self.weight, ArccosWeight):
-            weights = self.weight.of_cosine(pairs.cosines(rows[0], columns[0])).squeeze(1) * self.weight.scale
+            weights = self.weight.of_cosine(pairs.cosines(rows[0], columns[0])).squeeze(1)
         elif self.weight is not None:
             weights = self.given["weight"]
         else:
@@ -225,7 +225,7 @@ def _on_edges(
     entries = exists / count.index_select(0, into)
     if isinstance(weight, ArccosWeight):
         unit = unit_rows(weight.x[UTTERANCE])
-        entries = entries * (weight.of_cosine(messages(backend, edges).dot(unit, unit)) * weight.scale)
+        entries = entries * weight.of_cosine(messages(backend, edges).dot(unit, unit))
     elif weight is not None:
         entries = entries * edges.stack(weight, "weight")
     y = x

@@ -32,7 +32,7 @@ from dgl_merc.graphs.similarity import unit_rows
 from dgl_merc.kernels import pairs
 from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
 from dgl_merc.kernels.dialogue_pairs import DialoguePairs, hops
-from dgl_merc.kernels.edge_list import EdgeList, check_rows
+from dgl_merc.kernels.edge_list import EdgeList, check_likeness, check_rows
 from dgl_merc.kernels.messages import messages
 from dgl_merc.kernels.rules import ArccosWeight
 
@@ -119,7 +119,7 @@ def semantic_attention(
     if keep is not None and keep.dtype != torch.bool:
         raise ValueError(f"keep must be bool, True = left in, got {keep.dtype}")
     if isinstance(weight, ArccosWeight):
-        check_rows("weight.x['utterance']", weight.x.get(UTTERANCE), utterances, "D")
+        check_likeness(weight, utterances)
     how = _How(scale, weight, distances, keep)
     if chosen == "dense":
         y = _on_blocks(structure, q, k, v, how)
@@ -197,7 +197,6 @@ class _Attention:
             bias = self.how.weight.of_cosine(pairs.cosines(rows, columns))
             own = bias.diagonal(tile.diagonal(self.block), -2, -1)
             own.copy_(_own(self.how.weight, rows))
-            bias = bias * self.how.weight.scale
         elif self.how.weight is not None:
             bias = self.given["weight"]
         if not distances:
@@ -264,7 +263,7 @@ def _on_pairs(backend: EdgeBackend, graph: Structure | Any, q: Tensor, k: Tensor
     if isinstance(how.weight, ArccosWeight):
         unit = unit_rows(how.weight.x[UTTERANCE])
         likeness = torch.where(src == dst, _own(how.weight, unit).index_select(0, dst), how.weight.of_cosine(along.dot(unit, unit)))
-        bias = (likeness * how.weight.scale)[:, None]
+        bias = likeness[:, None]
     elif how.weight is not None:
         bias = (how.weight if rows is None else how.weight[rows])[:, None]
     if how.distances is not None:

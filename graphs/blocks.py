@@ -111,10 +111,13 @@ class Block:
         return self.utterances.shape[1]
 
     def spread(self, x: Tensor) -> Tensor:
-        """[b, T, R, ...] values of rows, to [b, T, C, ...] of columns; columns outside a dialogue hold anything."""
+        """[b, T, R, ...] values of rows, to [b, T, C, ...] of columns; zeros in columns outside the dialogue."""
         if self.halo is None:
             return x
-        return x.flatten(0, 2).index_select(0, self.halo.flatten()).view(*self.halo.shape, *x.shape[3:])
+        assert self.within is not None
+        columns = x.flatten(0, 2).index_select(0, self.halo.flatten())
+        outside = (~self.within)[:, None].expand_as(self.halo).flatten().nonzero()[:, 0]
+        return columns.index_fill_(0, outside, 0).view(*self.halo.shape, *x.shape[3:])
 
 
 class Blocks:
@@ -156,9 +159,10 @@ class Blocks:
     @cached_property
     def blocks(self) -> list[Block]:
         """From the shortest dialogues to the longest; one where dialogues are cut into pieces."""
-        if self._reach is not None:
-            return [self._pieces(self.shapes[0][1], *self._reach)]
-        return [self._whole(np.flatnonzero(self._group == number)) for number in range(len(self.shapes))]
+        with torch.inference_mode(False):  # they outlast the call that made them, and may serve training afterwards
+            if self._reach is not None:
+                return [self._pieces(self.shapes[0][1], *self._reach)]
+            return [self._whole(np.flatnonzero(self._group == number)) for number in range(len(self.shapes))]
 
     @cached_property
     def place(self) -> Tensor:

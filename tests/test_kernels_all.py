@@ -103,8 +103,11 @@ def test_bfloat16_in_bfloat16_out(name, backend):
 def test_autocast_leaves_weights_in_float32(name, backend):
     s = structure_for(SPEC, [9, 14])
     leaves = [t.float() for t in KERNELS[name].leaves(s)]
+    leaves = [t.requires_grad_() for t in leaves]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = KERNELS[name].run(s, leaves, backend)
+    for gradient in torch.autograd.grad(got.float().sum(), leaves):
+        assert torch.isfinite(gradient).all()
     want = KERNELS[name].run(s, leaves, backend)
     assert (got.float() - want).norm() / want.norm() < 0.02
 
@@ -142,6 +145,26 @@ def test_the_same_bits_again_and_with_two_threads(name, backend):
     for other in runs[1:]:
         for got, want in zip(other, runs[0], strict=True):
             assert torch.equal(got, want)
+
+
+@every_kernel
+def test_a_structure_seen_in_inference_mode_serves_training(name):
+    s = structure_for(SPEC, [9, 1, 14, 3])
+    with torch.inference_mode():
+        KERNELS[name].run(s, KERNELS[name].leaves(s), "dense")
+    gradients(name, s, KERNELS[name].leaves(s), "dense")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_overflows_stays_in_its_dialogue(backend, monkeypatch):
+    monkeypatch.setattr("dgl_merc.graphs.blocks.PIECE", 2)
+    monkeypatch.setattr("dgl_merc.graphs.blocks.PRICE", 0.0)
+    s = structure_for(GraphSpec(M3, window=2, past=2, future=2), [9, 12, 17], drop=0.0)
+    for name in ("masked_gcn", "rgcn"):
+        leaves = KERNELS[name].leaves(s)
+        leaves[0][0] = torch.inf
+        y = KERNELS[name].run(s, leaves, backend).view(-1, 38, KERNELS[name].run(s, leaves, backend).shape[1])
+        assert torch.isfinite(y[:, 9:]).all()
 
 
 # ---- devices

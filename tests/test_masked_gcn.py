@@ -249,6 +249,9 @@ def test_takes_any_heterograph_of_the_schema():
         ({"weight": {("text", "same", "text"): torch.zeros(7)}}, r"must be \[E=6\], got \[7\]"),
         ({"mask": {("text", "other", "text"): torch.zeros(7)}}, "edge types that are not there"),
         ({"degree": "half"}, "degree must be"),
+        ({"weight": None}, "weight must be ArccosWeight or a mapping from edge types, got a NoneType"),
+        ({"mask": torch.ones(6)}, "mask must be HashMask or a mapping from edge types or None, got a Tensor"),
+        ({"keep": HashMask(0, 0.5)}, "keep must be a mapping from edge types or None, got a HashMask"),
         ({"weight": ArccosWeight({}, normalise=False)}, "weight must be normalised"),
         ({"mask": {("text", "same", "text"): torch.zeros(6)}}, "must be bool"),
         ({"rescale": True}, "needs a HashMask"),
@@ -357,3 +360,15 @@ def test_takes_any_heterograph_whose_types_are_some_of_the_schema():
             return masked_gcn_loop([0, 0, 1, 4, 5], [1, 1, 0, 2, 2], cross, [True] * 5, n, h, w, scale, "masked", 1.0)
 
         assert_agrees(fast, loop, normal(6, 5, seed=1), normal(6, 4, seed=2), torch.tensor(0.7, dtype=torch.float64), moved=(0, 1, 2))
+
+
+def test_aleph_learns_in_tiles_where_nothing_else_does(monkeypatch):
+    s, slopes = structure_for(GraphSpec(M2), [9, 4]), []
+    x = features_for(s, 4, 1)
+    for held in (pairs.HELD, 0):
+        monkeypatch.setattr(pairs, "HELD", held)
+        aleph = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+        y = masked_gcn(s, x, [matrix(4, 3)], weight=ArccosWeight(x, aleph), backend="dense")
+        slopes += torch.autograd.grad(sum(v.sum() for v in y.values()), aleph)
+    torch.testing.assert_close(*slopes, rtol=0, atol=1e-12)
+    assert slopes[0].abs() > 1e-3

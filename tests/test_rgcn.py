@@ -222,6 +222,8 @@ def test_gradcheck():
         ({"keep": {TYPES[0]: torch.zeros(1)}}, "must be bool"),
         ({"keep": {(UTTERANCE, "later", UTTERANCE): torch.zeros(1)}}, "edge types that are not there"),
         ({"weight": ArccosWeight({"utterance": torch.zeros(3, 2)}, 0.5)}, r"weight.scale .* must be 1.0, got 0.5"),
+        ({"x": {"utterance": torch.zeros(3, 4)}}, "x must be Tensor, got a dict"),
+        ({"keep": torch.zeros(3, dtype=torch.bool)}, "keep must be a mapping from edge types or None, got a Tensor"),
         ({"backend": "cuda"}, "backend must be"),
     ],
 )

@@ -231,6 +231,8 @@ def test_gradcheck():
         ({"keep": torch.zeros(8, dtype=torch.bool)}, r"keep must be \[9\], got \[8\]"),
         ({"keep": torch.zeros(9)}, "keep must be bool"),
         ({"weight": ArccosWeight({"utterance": torch.zeros(3, 2)}, 0.5)}, r"weight.scale .* must be 1.0, got 0.5"),
+        ({"keep": {}}, "keep must be Tensor or None, got a dict"),
+        ({"weight": {}}, "weight must be ArccosWeight or Tensor or None, got a dict"),
         ({"backend": "cuda"}, "backend must be"),
     ],
 )

@@ -2,7 +2,7 @@
 
 One file a kernel: ``attention_filter``, ``masked_gcn`` (with its ``adjacency`` on blocks), ``rgcn``, ``semantic_attention`` (with its
 ``dialogue_pairs``). What they share: ``rules`` (weights, masks), ``backends`` (who computes), ``pairs`` (dense: tiles of blocks
-of pairs), ``edge_list`` and ``messages`` (along edges, by DGL or by torch).
+of pairs), ``edge_list`` and ``messages`` (along edges, by DGL or by torch). Gradients are first derivatives only.
 """
 
 from dgl_merc.kernels.attention_filter import attention_filter

@@ -49,7 +49,8 @@ class Adjacency:
         self.reach = spec.reach(spec.message_types[0])
         inputs = [parts[name] for name in ("unit", "words") if name in parts]
         self.rows, self.columns = inputs, [block.spread(part) for part in inputs]
-        self.shared = [weight.scale] if isinstance(weight, ArccosWeight) and isinstance(weight.scale, Tensor) else []
+        scale = weight.scale if isinstance(weight, ArccosWeight) else None
+        self.shared = [scale] if self.joint and isinstance(scale, Tensor) else []
         self.mirrored = block.halo is None and not spec.causal
         self.tiles = None if held else pairs.tiles_of(block, numbers_per_pair(spec), causal=spec.causal, mirrored=self.mirrored)
         self.cosine = self._cosine(self.rows, self.columns) if held else None

@@ -20,6 +20,7 @@ gradients, to 1e-10 in float64.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, Literal, cast
 
 import torch
@@ -28,7 +29,7 @@ from torch.nn.functional import leaky_relu
 
 from dgl_merc.graphs import UTTERANCE, EdgeType, Structure
 from dgl_merc.kernels.backends import Backend, choose_backend
-from dgl_merc.kernels.edge_list import EdgeList, check_modalities, check_rows, split_nodes
+from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_modalities, check_rows, split_nodes
 from dgl_merc.kernels.messages import messages
 
 __all__ = ["Attention", "Output", "attention_filter"]
@@ -97,6 +98,7 @@ def attention_filter(
     True
     """
     chosen = choose_backend("attention_filter", structure, backend)
+    check_kind("keep", keep, (Mapping, NoneType))
     modalities = structure.spec.modalities if isinstance(structure, Structure) else tuple(x)
     _check(structure, centre, x, relations, matrices, vector, attention, output)
     edges = EdgeList.of(structure, [(m, "part_of", UTTERANCE) for m in modalities], modalities, (UTTERANCE,))

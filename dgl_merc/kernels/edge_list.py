@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from types import NoneType
 from typing import Any
 
 import torch
@@ -17,7 +18,10 @@ from torch import Tensor
 from dgl_merc.graphs import UTTERANCE, EdgeType, Structure
 from dgl_merc.kernels.rules import ArccosWeight
 
-__all__ = ["EdgeList", "check_likeness", "check_modalities", "check_rows", "split_nodes", "stack_nodes"]
+__all__ = ["EdgeList", "check_kind", "check_likeness", "check_modalities", "check_rows", "split_nodes", "stack_nodes"]
+
+
+_KINDS = {Mapping: "a mapping from edge types", NoneType: "None"}  # in words
 
 
 def check_modalities(graph: Structure | Any, modalities: Sequence[str], name: str) -> None:
@@ -41,6 +45,17 @@ def check_rows(name: str, x: Tensor | None, rows: int, *rest: str) -> None:
     """
     if x is None or x.ndim != 1 + len(rest) or len(x) != rows:
         raise ValueError(f"{name} must be [{', '.join([str(rows), *rest])}], got {None if x is None else list(x.shape)}")
+
+
+def check_kind(name: str, value: object, kinds: tuple[type, ...]) -> None:
+    """Whether an argument is of one of some kinds.
+
+    Raises:
+        ValueError: naming them and what was received.
+    """
+    if not isinstance(value, kinds):
+        wanted = " or ".join(_KINDS.get(kind, kind.__name__) for kind in kinds)
+        raise ValueError(f"{name} must be {wanted}, got a {type(value).__name__}")  # noqa: TRY004  (what kernels raise)
 
 
 def check_likeness(weight: ArccosWeight, utterances: int) -> None:

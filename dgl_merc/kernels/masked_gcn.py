@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Literal
 
 import torch
@@ -34,7 +35,7 @@ from dgl_merc.graphs.similarity import unit_rows
 from dgl_merc.kernels import pairs
 from dgl_merc.kernels.adjacency import Adjacency, numbers_per_pair, pad_given
 from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
-from dgl_merc.kernels.edge_list import EdgeList, check_modalities, split_nodes, stack_nodes
+from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_modalities, split_nodes, stack_nodes
 from dgl_merc.kernels.messages import messages
 from dgl_merc.kernels.rules import ArccosWeight, HashMask
 
@@ -75,7 +76,7 @@ def masked_gcn(
 
     Args:
         structure: a :class:`~dgl_merc.graphs.Structure`, or any DGL heterograph of the schema (then ``dgl`` or ``scatter``).
-        x: modality -> [N_m, D] features of its nodes.
+        x: modality -> [N_m, D] features of its nodes. In a DGL graph their order numbers the modalities, for a HashMask as well.
         matrices: [D, D'], [D', D''], ...: one per layer.
         weight: a rule, or edge type -> [E_t] weights in edge-id order.
         mask: a rule, or edge type -> [E_t] bool in edge-id order, True = left in (a type that is not named: all); None: nothing is masked.
@@ -114,6 +115,9 @@ def masked_gcn(
         raise ValueError(f"rescale divides by 1 - rate and needs a HashMask, got {type(mask).__name__}")
     if isinstance(weight, ArccosWeight) and not weight.normalise:
         raise ValueError("weight must be normalised: without pi weights fall to 1 - pi, and a degree below 0 has no root")
+    for name, value, kinds in (("weight", weight, (ArccosWeight, Mapping)), ("mask", mask, (HashMask, Mapping, NoneType))):
+        check_kind(name, value, kinds)
+    check_kind("keep", keep, (Mapping, NoneType))
     rate = mask.rate if isinstance(mask, HashMask) and degree == "masked" else 0.0
     chosen = choose_backend("masked_gcn", structure, backend, rate=rate)
     _check(structure, x, matrices)
@@ -145,11 +149,10 @@ def _layers(h: Tensor, root: Tensor, matrices: Sequence[Tensor], heard: Callable
     """
     if not matrices:
         return h
-    root = root.to(h.dtype)
-    h = _scaled(root, h)
+    h = _scaled(root.to(h.dtype), h)
     for k, matrix in enumerate(matrices):
         h = torch.relu(heard(h) @ matrix)
-        h = _scaled(root if k + 1 == len(matrices) else root * root, h)
+        h = _scaled((root if k + 1 == len(matrices) else root * root).to(h.dtype), h)  # autocast may have changed it
     return h
 
 

@@ -168,6 +168,8 @@ class _ByTiles(torch.autograd.Function):
             leaves = [part.requires_grad_() for part, need in zip(parts, needed, strict=True) if need]
             with torch.enable_grad():
                 made = _several(ctx.make(tile, *parts))
+            if not any(part.requires_grad for part in made):
+                continue
             cotangents = [tile.cut(grads[0], kind) for _, kind in zip(made, _MADE, strict=False)]
             found = iter(torch.autograd.grad(made, leaves, cotangents, allow_unused=True))
             for total, kind in zip(sums, ctx.kinds, strict=True):

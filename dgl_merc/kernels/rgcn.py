@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from dgl_merc.graphs import RELATIONS, UTTERANCE, Block, EdgeType, Structure
 from dgl_merc.graphs.similarity import unit_rows
 from dgl_merc.kernels import pairs
 from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
-from dgl_merc.kernels.edge_list import EdgeList, check_likeness, check_rows
+from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_likeness, check_rows
 from dgl_merc.kernels.messages import messages
 from dgl_merc.kernels.rules import ArccosWeight
 
@@ -85,6 +86,9 @@ def rgcn(
             [1., 0.]])
     """
     chosen = choose_backend("rgcn", structure, backend)
+    check_kind("x", x, (Tensor,))
+    check_kind("weight", weight, (ArccosWeight, Mapping, NoneType))
+    check_kind("keep", keep, (Mapping, NoneType))
     check_rows("x", x, structure.num_nodes(UTTERANCE), "D")
     _check(x.shape[1], layers)
     if isinstance(weight, ArccosWeight):

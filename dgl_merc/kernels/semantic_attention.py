@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from dgl_merc.graphs.similarity import unit_rows
 from dgl_merc.kernels import pairs
 from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
 from dgl_merc.kernels.dialogue_pairs import DialoguePairs, hops
-from dgl_merc.kernels.edge_list import EdgeList, check_likeness, check_rows
+from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_likeness, check_rows
 from dgl_merc.kernels.messages import messages
 from dgl_merc.kernels.rules import ArccosWeight
 
@@ -67,8 +68,8 @@ def semantic_attention(
     """Attend within each dialogue.
 
     Pairs, where a tensor speaks of them, are those of :meth:`dgl_merc.graphs.Structure.pairs`: P of them, by (dialogue, dst, src), itself
-    included. In a DGL graph they are all pairs of a dialogue (``batch_num_nodes("utterance")``), and distances are shortest paths along
-    whatever relation edges it has.
+    included. In a DGL graph they are all pairs of a dialogue (``batch_num_nodes("utterance")``), also in one made of a causal structure,
+    for a graph does not say that it is causal; distances are shortest paths along whatever relation edges it has.
 
     Args:
         structure: a :class:`~dgl_merc.graphs.Structure`, or any DGL heterograph of the schema (then ``dgl`` or ``scatter``).
@@ -109,6 +110,8 @@ def semantic_attention(
     tensor([0.6000, 0.4000, 0.2500, 0.7500])
     """
     chosen = choose_backend("semantic_attention", structure, backend)
+    check_kind("weight", weight, (ArccosWeight, Tensor, NoneType))
+    check_kind("keep", keep, (Tensor, NoneType))
     utterances = structure.num_nodes(UTTERANCE)
     for name, value in (("q", q), ("k", k), ("v", v)):
         check_rows(name, value, utterances, "H", "K")

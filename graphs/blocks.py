@@ -114,10 +114,16 @@ class Block:
         """[b, T, R, ...] values of rows, to [b, T, C, ...] of columns; zeros in columns outside the dialogue."""
         if self.halo is None:
             return x
-        assert self.within is not None
         columns = x.flatten(0, 2).index_select(0, self.halo.flatten())
-        outside = (~self.within)[:, None].expand_as(self.halo).flatten().nonzero()[:, 0]
-        return columns.index_fill_(0, outside, 0).view(*self.halo.shape, *x.shape[3:])
+        return columns.index_fill_(0, self._outside, 0).view(*self.halo.shape, *x.shape[3:])
+
+    @cached_property
+    def _outside(self) -> Tensor:
+        """The columns outside their piece's dialogue, numbered over [b, T, C]."""
+        assert self.within is not None
+        assert self.halo is not None
+        with torch.inference_mode(False):
+            return (~self.within)[:, None].expand_as(self.halo).flatten().nonzero()[:, 0]
 
 
 class Blocks:

@@ -36,7 +36,7 @@ from dgl_merc.kernels import pairs
 from dgl_merc.kernels.adjacency import Adjacency, numbers_per_pair, pad_given
 from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
 from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_modalities, split_nodes, stack_nodes
-from dgl_merc.kernels.messages import messages
+from dgl_merc.kernels.messages import Messages, messages
 from dgl_merc.kernels.rules import ArccosWeight, HashMask
 
 __all__ = ["Backend", "Degree", "masked_gcn"]
@@ -200,7 +200,7 @@ def _on_blocks(structure: Structure, x: Mapping[str, Tensor], matrices: Sequence
     if not how.return_weights:
         return y
     edges = EdgeList.of(structure, spec.message_types, spec.modalities)
-    _, kept = _edge_weights("scatter", edges, structure, how, None)
+    _, kept = _edge_weights(messages("scatter", edges), edges, how, _left(edges, structure, how), None)
     return y, *_propagation(edges, blocks.unpad(roots).squeeze(-1), kept)
 
 
@@ -226,8 +226,8 @@ def _on_edges(backend: EdgeBackend, graph: Structure | Any, x: Mapping[str, Tens
     left = _left(edges, graph, how)
     every = how.degree == "full" or how.return_weights or left is None  # else the masked edges need not even be made
     rows = None if every else left.nonzero()[:, 0]  # type: ignore[union-attr]
-    full, kept = _edge_weights(backend, edges, graph, how, rows)
     along = messages(backend, edges if rows is None else edges.only(rows))
+    full, kept = _edge_weights(along, edges, how, left, rows)
     root = torch.rsqrt(along.total((kept if how.degree == "masked" else full)[:, None]) + 1.0)
     y = _layers(h, root, matrices, lambda v: along.weigh(v, kept.to(v.dtype)) + v)
     if not how.return_weights:
@@ -256,11 +256,11 @@ def _left(edges: EdgeList, graph: Structure | Any, how: _How) -> Tensor | None:
     return keep if left is None else left & keep
 
 
-def _edge_weights(backend: EdgeBackend, edges: EdgeList, graph: Structure | Any, how: _How, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-    """[E] entries of A and of A[M]; with ``rows`` those that are left, where the two are the same but for the gain."""
+def _edge_weights(along: Messages, edges: EdgeList, how: _How, left: Tensor | None, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    """[E] entries of A and of A[M]; with ``rows`` (then ``along`` has these edges alone) those left, the same but for the gain."""
     if isinstance(how.weight, ArccosWeight):
         unit = unit_rows(stack_nodes(how.weight.x, edges.sources, "weight.x"))
-        full = how.weight.of_cosine(messages(backend, edges if rows is None else edges.only(rows)).dot(unit, unit))
+        full = how.weight.of_cosine(along.dot(unit, unit))
         if not (isinstance(how.weight.scale, float) and how.weight.scale == 1.0):
             across = edges.number({t: int(t[0] != t[2]) for t in edges.types}).bool()
             full = torch.where(across if rows is None else across[rows], full * how.weight.scale, full)
@@ -269,7 +269,6 @@ def _edge_weights(backend: EdgeBackend, edges: EdgeList, graph: Structure | Any,
         full = full if rows is None else full.index_select(0, rows)
     if rows is not None:
         return full, full * how.gain
-    left = _left(edges, graph, how)
     kept = full if left is None else full * left.to(full.dtype)
     if how.keep is not None:
         full = full * edges.stack(how.keep, "keep", fill=True).to(full.dtype)

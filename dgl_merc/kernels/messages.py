@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dgl_merc.kernels.backends import EdgeBackend
 from dgl_merc.kernels.edge_list import EdgeList
 
 __all__ = ["Messages", "messages"]
@@ -38,7 +39,7 @@ class Messages(Protocol):
     def softmax(self, values: Tensor) -> Tensor: ...  # noqa: D102
 
 
-def messages(backend: Literal["dgl", "scatter"], edges: EdgeList, *, dst: Tensor | None = None, targets: int | None = None) -> Messages:
+def messages(backend: EdgeBackend, edges: EdgeList, *, dst: Tensor | None = None, targets: int | None = None) -> Messages:
     """The four operations on a list of edges.
 
     Args:

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"dgl_merc": ROOT / "dgl_merc", "dgl_merc.graphs": ROOT / "graphs", "dgl_merc.cli": ROOT / "cli"}
-ROOMS = [["corpus"], ["graphs"], ["kernels"], ["layers"], ["models", "heads", "losses"], ["training"], ["cli"]]
+ROOMS = [["corpus"], ["graphs"], ["kernels"], ["layers"], ["models", "heads", "losses"], ["evaluation"], ["reports"], ["training"], ["cli"]]
 COMMON = {"errors", "files", "settings", "version", "_dgl"}
 
 SETUP = configparser.ConfigParser()

@@ -25,11 +25,11 @@ from dgl_merc.files import sha256
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.graphs.build import BuildOptions, build_store
 from dgl_merc.models import ModelInput, build_model, options_of
+from dgl_merc.reports.run_report import write_report
 from dgl_merc.settings import from_table
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.data import DialogueData
 from dgl_merc.training.loop import predict
-from dgl_merc.training.report import write_report
 
 FILES = {
     "config.json",

@@ -16,13 +16,13 @@ from sklearn import metrics as sk
 from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.errors import InputError
+from dgl_merc.evaluation.metrics import evaluate, weighted_f1
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.models import ModelInput, build_model
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training import loop as loop_module
 from dgl_merc.training.data import DialogueData, choose_target
 from dgl_merc.training.loop import predict, train
-from dgl_merc.training.metrics import evaluate, weighted_f1
 
 SMALL = {
     "mglra": ["model.dim=8", "training.max_epochs=4", "training.batch_size=4", "training.lr=.01"],

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from dgl_merc.errors import InputError
+from dgl_merc.evaluation.metrics import weighted_f1
 from dgl_merc.losses import cross_entropy
 from dgl_merc.models import Model
 from dgl_merc.training.data import DialogueData, Numbers
-from dgl_merc.training.metrics import weighted_f1
 from dgl_merc.training.settings import TrainingSettings
 
 __all__ = ["Epoch", "Trained", "predict", "train"]

@@ -31,14 +31,14 @@ from safetensors.torch import save
 from dgl_merc.corpus import SPLITS, Corpus, Scaling
 from dgl_merc.corpus.bayes import ceiling_of
 from dgl_merc.errors import InputError, at
+from dgl_merc.evaluation.metrics import evaluate
 from dgl_merc.files import file_record, new_folder, write_json
 from dgl_merc.graphs import GraphSpec, Store
 from dgl_merc.models import Model, ModelInput, build_model
+from dgl_merc.reports.run_report import write_report
 from dgl_merc.training.data import DialogueData, choose_target
 from dgl_merc.training.environment import describe_environment
 from dgl_merc.training.loop import Epoch, Trained, predict, train
-from dgl_merc.training.metrics import evaluate
-from dgl_merc.training.report import write_report
 from dgl_merc.training.settings import Settings
 
 __all__ = ["Progress", "fit"]

@@ -48,31 +48,68 @@ class GraphSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a model is trained.
+    """How a model is trained: the same for every model.
 
     Attributes:
-        lr: learning rate of Adam.
-        weight_decay: Adam's L2 penalty.
+        lr: learning rate of Adam, the highest of its schedule.
+        weight_decay: strength of the decay.
+        decay: ``l2``: added to the gradient (Adam); ``decoupled``: the weights shrink by lr times it (AdamW).
+        schedule: of the learning rate, a function of the step: ``constant``; ``cosine``: down to ``lr_min`` over the whole training;
+            ``restarts``: down to ``lr_min`` over ``restart_epochs``, then from ``lr`` again.
+        lr_min: where a cosine ends.
+        restart_epochs: length of the first cycle of ``restarts``.
+        restart_growth: each later cycle is so many times as long.
+        warmup_steps: over the first steps the rate grows linearly to its schedule's; 0: none.
         batch_size: dialogues per step.
         max_epochs: at most so many passes over the training split.
-        patience: stop after so many epochs without a better dev score.
+        max_steps: if not 0, train for at most so many steps instead of epochs.
+        eval_every: steps between two looks at dev; 0: after every epoch.
+        patience: stop after so many looks at dev without a better score.
         clip: the gradient's norm is cut to this; 0: not at all.
+        class_weights: of the loss: ``none``; ``balanced``: a class weighs U / (C U_c) with U_c its labelled training utterances, as
+            scikit-learn has it; ``sqrt``: the root of that.
+        focal: gamma of the focal loss, which leaves what is easily told (Lin et al. 2017); 0: cross-entropy.
+        label_smoothing: this share of the target is spread over all classes.
+        averaging: which weights dev and test see: ``none``: the last; ``ema``: a moving average over steps; ``mean``: the mean over steps.
+        averaging_decay: of ``ema``, per step.
+        averaging_from: epochs before averaging begins; until then it follows the weights.
+        modality_dropout: probability that a modality is taken from a training utterance (its node is absent; one always stays).
     """
 
     lr: float = 0.001
     weight_decay: float = 0.00005
+    decay: Literal["l2", "decoupled"] = "l2"
+    schedule: Literal["constant", "cosine", "restarts"] = "constant"
+    lr_min: float = 0.0
+    restart_epochs: int = 50
+    restart_growth: int = 1
+    warmup_steps: int = 0
     batch_size: int = 32
     max_epochs: int = 60
+    max_steps: int = 0
+    eval_every: int = 0
     patience: int = 15
     clip: float = 5.0
+    class_weights: Literal["none", "balanced", "sqrt"] = "none"
+    focal: float = 0.0
+    label_smoothing: float = 0.0
+    averaging: Literal["none", "ema", "mean"] = "none"
+    averaging_decay: float = 0.99
+    averaging_from: int = 0
+    modality_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("lr", "batch_size", "max_epochs", "patience"):
-            if not getattr(self, name) > 0:
+        for name in ("lr", "batch_size", "max_epochs", "patience", "restart_epochs", "restart_growth"):
+            if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be greater than 0, found {getattr(self, name)}")
-        for name in ("weight_decay", "clip"):
-            if not getattr(self, name) >= 0:
+        for name in ("weight_decay", "clip", "lr_min", "warmup_steps", "max_steps", "eval_every", "focal", "averaging_from"):
+            if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be at least 0, found {getattr(self, name)}")
+        for name in ("label_smoothing", "averaging_decay", "modality_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must be from 0 to less than 1, found {getattr(self, name)}")
+        if self.lr_min > self.lr:
+            raise ValueError(f"lr_min must be at most lr, found {self.lr_min} and {self.lr}")
 
 
 @dataclass(frozen=True)

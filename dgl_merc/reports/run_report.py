@@ -36,10 +36,10 @@ def write_report(folder: Path, name: Path | None = None) -> Path:
     parts = {key: read_json(folder / f"{key}.json") for key in ("config", "data", "environment", "history", "metrics")}
     pictures = _draw(folder, parts)
     page = Environment(
-        loader=PackageLoader("dgl_merc.training", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("dgl_merc.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page.filters["percent"] = lambda value: "–" if value is None else f"{value:.1f}"
-    text = page.get_template("report.html").render(
+    text = page.get_template("run.html").render(
         run=(name or folder).name,
         pictures=pictures,
         command=shlex.join(parts["environment"]["command"]),
@@ -53,7 +53,7 @@ def write_report(folder: Path, name: Path | None = None) -> Path:
 
 def _draw(folder: Path, parts: dict[str, Any]) -> dict[str, str]:
     """The figures, saved, and as data URLs for the page."""
-    from dgl_merc.training.figures import confusion_figure, curves_figure, per_class_figure
+    from dgl_merc.reports.figures import confusion_figure, curves_figure, per_class_figure
 
     metrics = parts["metrics"]
     figures = {"curves": curves_figure(parts["history"]["epochs"], metrics["chosen_epoch"])}

@@ -1,0 +1,1 @@
+"""What predictions are worth: metrics, where they hold and where not, and statistics over dialogues and seeds."""

@@ -1,5 +1,5 @@
 """Losses, each with its equation."""
 
-from dgl_merc.losses.classification import cross_entropy
+from dgl_merc.losses.classification import class_weights, cross_entropy
 
-__all__ = ["cross_entropy"]
+__all__ = ["class_weights", "cross_entropy"]

@@ -17,7 +17,8 @@ What the interval covers: other dialogues of the same kind and, with several run
 
     one run         the seeds' variation is not in it: it speaks of this trained model alone
     few runs        the bootstrap over S seeds has about (S - 1) / S of the variance it should have: half of it with two
-    several runs    what is particular to one run on one dialogue counts about three times in a crossed bootstrap: a little too wide
+    several runs    the variance of what is particular to one run on one dialogue counts about three times in a crossed bootstrap:
+                    the interval is too wide, up to 1.7 times where nothing else varies
     few dialogues   percentile intervals of some ten dialogues are somewhat narrow
     the rest        other corpora, splits and training data are not resampled at all
 
@@ -278,9 +279,7 @@ def _bootstrap(models: Sequence[Floats], metric: Metric, resamples: int, rng: np
 
 def _interval(values: Floats, level: float) -> tuple[float, float]:
     scored = values[~np.isnan(values)]
-    if not len(scored):
-        return float("nan"), float("nan")
-    low, high = np.quantile(scored, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(scored, [(1 - level) / 2, (1 + level) / 2]) if len(scored) else (np.nan, np.nan)
     return float(low), float(high)
 
 
@@ -288,9 +287,8 @@ def _permutation(models: Sequence[Floats], metric: Metric, observed: float, most
     """Two-sided p of two models' margins [D, S, 3, C], and whether it is exact. A swap changes no true count: every effect is a number."""
     (a, b), d = models, len(models[0])
     exact = 2**d <= most
-    swaps = 2**d if exact else most
+    swaps, hits = 2**d if exact else most, 0
     gap, total_a, total_b = b - a, a.sum(axis=0), b.sum(axis=0)
-    hits = 0
     for start, rows in _chunks(swaps, a):
         swapped = np.arange(start, start + rows)[:, None] >> np.arange(d) & 1 if exact else rng.integers(0, 2, (rows, d))
         moved = _weighted(swapped, gap)

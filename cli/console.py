@@ -43,7 +43,7 @@ def print_table(frame: pd.DataFrame, title: str) -> None:
     out = console()
     out.print(Text(title, style="bold"), soft_wrap=True)  # not the table's own title, which is padded to the table's width
     table = Table(box=_box(out))
-    table.add_column("")
+    table.add_column(Text(str(frame.index.name or "")))
     for column in frame.columns:
         table.add_column(Text(str(column)), justify="right")
     for name, row in zip(frame.index, frame.itertuples(index=False), strict=True):

@@ -8,101 +8,142 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgl_merc.cli.options import DEVICE, JOBS, SEEDS, SET, STORE, THREADS, choose_device, choose_jobs, seeds_from
+
 if TYPE_CHECKING:
-    from dgl_merc.training.loop import Epoch
+    from dgl_merc.models import Model
+    from dgl_merc.training.loop import Look
+    from dgl_merc.training.source import Source
 
 __all__ = ["fit"]
 
 
 @click.command("fit")
-@click.argument("store", type=click.Path(path_type=Path), required=False)
+@STORE
 @click.option("--preset", default="mglra", show_default=True, help="Model and settings to start from: mglra, or bilstm, the reference.")
-@click.option(
-    "--set",
-    "words",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change a setting, such as training.lr=0.0005 or model.gcn.rate=0.5. Repeatable.",
-)
-@click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=0, show_default=True, help="Of weights, order, dropout and masks.")
+@SET
+@click.option("--seed", type=click.IntRange(0, SEEDS), default=0, show_default=True, help="Of weights, order, dropout and masks.")
+@click.option("--seeds", type=click.IntRange(1), help="So many runs, with seeds from --seed on; their mean, deviation and interval.")
+@click.option("--folds", type=click.IntRange(2), help="Cross-validation: so many folds of whole dialogues, a run for each.")
+@click.option("--fold-by", metavar="COLUMN", help="Leave one group out: a run for each value of a column, such as session.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/PRESET-STORE-seedN]")
-@click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1, ...")
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads; several runs beside each other gain more."
-)
-@click.option("--force", is_flag=True, help="Replace the run folder.")
+@DEVICE
+@THREADS
+@JOBS
+@click.option("--resume", is_flag=True, help="Go on with what an earlier call left unfinished; on the CPU it ends with the same bits.")
+@click.option("--oracle", is_flag=True, help="Also score test at every look, into oracle.json, which nothing reads. Not a result.")
+@click.option("--force", is_flag=True, help="Replace the run folder (of a single run).")
 def fit(
-    store: Path | None, preset: str, words: tuple[str, ...], seed: int, out: Path | None, device: str, threads: int, force: bool
+    store: Path | None, preset: str, words: tuple[str, ...], seed: int, out: Path | None, device: str, threads: int, **given: Any
 ) -> None:
     """Fit a model to the graphs in STORE, or, without one, to the embedded corpus.
 
-    The epoch is chosen on dev; test is evaluated once, afterwards. The run folder holds settings, hashes, predictions, weights, metrics and
-    report.html.
+    The epoch is chosen on dev (drawn by dialogue where the corpus has none); test is evaluated once, afterwards. The run folder holds
+    settings, hashes, predictions, weights, metrics and report.html. With --seeds, --folds or --fold-by it holds a run folder for each, and
+    the report of them together.
     """
-    from dgl_merc.training.settings import load_settings
-
-    settings = load_settings(preset, words, seed)
-    corpus, spec, opened = _input(store)
-    place = out or Path("runs") / f"{preset}-{store.resolve().name if store else 'embedded'}-seed{seed}"
     from dgl_merc.cli.console import print_line
+    from dgl_merc.training.settings import load_settings
+    from dgl_merc.training.source import opened_once
+
+    for option, key in (("folds", "folds"), ("fold_by", "fold_by")):
+        if given[option]:
+            words = (*words, f"data.{key}={given[option]}")
+    settings = load_settings(preset, words, seed)
+    source = opened_once(store)
+    device = choose_device(device, threads)
+    size = f"{len(source.corpus)} dialogues, {len(source.corpus.utterances)} utterances, {', '.join(source.spec.modalities)}"
+    several = given["seeds"] or ((settings.data.folds or settings.data.fold_by) and not settings.data.fold)
+    print_line(f"Fitting {preset} to {source.corpus.name}: {size}" + ("" if several else f"; seed {seed}"))
+    if several:
+        _fit_several(source, store, preset, words, settings, out, device, threads, given)
+        return
     from dgl_merc.training.run import fit as run_fit
 
-    device = _device(device, threads)
-    command = ["dglmerc", *sys.argv[1:]]
-    size = f"{len(corpus)} dialogues, {len(corpus.utterances)} utterances, {', '.join(spec.modalities)}"
-    print_line(f"Fitting {preset} to {corpus.name}: {size}; seed {seed}")
-    metrics = run_fit(corpus, spec, settings, place, store=opened, command=command, force=force, device=device, on_epoch=_print_epoch)
+    place = out or Path("runs") / f"{preset}-{source.name}-seed{seed}"
+    metrics = run_fit(
+        source.corpus,
+        source.spec,
+        settings,
+        place,
+        store=source.store,
+        command=["dglmerc", *sys.argv[1:]],
+        device=device,
+        on_look=_print_look,
+        **{key: given[key] for key in ("force", "resume", "oracle")},
+    )
     _print_result(metrics, place)
 
 
-def _input(store: Path | None) -> tuple[Any, Any, Any]:
-    """Corpus, spec and store; the embedded corpus is made in memory."""
-    if store is None:
-        from dgl_merc.corpus.synthetic import synthetic_corpus
-        from dgl_merc.graphs.schema import GraphSpec
+def _fit_several(
+    source: Source,
+    store: Path | None,
+    preset: str,
+    words: tuple[str, ...],
+    settings: Any,
+    out: Path | None,
+    device: str,
+    threads: int,
+    given: dict[str, Any],
+) -> None:
+    """Seeds and folds: a study with one row."""
+    from dgl_merc.cli.studies import conclude, print_outcome
+    from dgl_merc.errors import InputError, at
+    from dgl_merc.training.data import choose_target
+    from dgl_merc.training.grid import Grid
+    from dgl_merc.training.splits import fold_names
+    from dgl_merc.training.study import Plan, run_study
 
-        corpus = synthetic_corpus()
-        return corpus, GraphSpec(tuple(corpus.modalities)), None
-    from dgl_merc.corpus import open_corpus
-    from dgl_merc.graphs.store import open_store
-
-    opened = open_store(store)
-    path = opened.corpus.path
-    assert path is not None
-    return open_corpus(path, check="full"), opened.spec, opened  # every byte: the run vouches for the corpus's hash
-
-
-def _device(name: str, threads: int) -> str:
-    import torch
-
-    from dgl_merc.errors import InputError
-
-    torch.set_num_threads(threads)
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name).cpu()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise InputError(f"--device {name}: expected a device of this machine, such as cpu ({str(error).splitlines()[0]})") from None
-    return name
+    data = settings.data
+    seeds = seeds_from(settings.seed, given["seeds"] or 1)
+    folds = fold_names(source.corpus, choose_target(source.corpus, data.target), data) if not data.fold else ()
+    by = f"-{data.folds or ''}{'by-' + data.fold_by if data.fold_by else 'folds'}" if folds else ""
+    place = out or Path("runs") / f"{preset}-{source.name}{by}-seed{seeds[0]}{f'to{seeds[-1]}' if len(seeds) > 1 else ''}"
+    if given["force"]:
+        raise InputError(
+            "--force replaces a single run; a study of several is kept: name another folder, or pass --resume to go on with it"
+        )
+    if (place / "study.json").is_file() and not given["resume"]:
+        raise InputError(f"{at(place)}there is a study; pass --resume to make what is missing of it, or name another folder")
+    grid = Grid(preset, words, seeds=seeds, folds=folds)
+    plan = Plan(store, device=device, threads=threads, oracle=given["oracle"], command=("dglmerc", *sys.argv[1:]))
+    total = len(grid.cells())
+    jobs = choose_jobs(given["jobs"], device, threads, total)
+    outcomes = run_study(grid, plan, place, source, jobs=jobs, on_outcome=print_outcome(total))
+    conclude(grid, outcomes, place)
 
 
-def _print_epoch(epoch: Epoch, best: Epoch) -> None:
+def _print_look(look: Look, best: Look, _model: Model) -> None:
     from dgl_merc.cli.console import print_line
 
-    mark = "  best so far" if epoch is best else ""
-    print_line(f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  dev weighted F1 {epoch.dev_weighted_f1:5.2f}  {epoch.seconds:5.2f} s{mark}")
+    mark = "  best so far" if look is best else ""
+    print_line(f"epoch {look.epoch:3.4g}  loss {look.loss:.4f}  dev weighted F1 {look.dev_weighted_f1:5.2f}  {look.seconds:5.2f} s{mark}")
 
 
 def _print_result(metrics: dict[str, Any], place: Path) -> None:
     from dgl_merc.cli.console import print_line
+    from dgl_merc.files import read_json
+    from dgl_merc.training.oracle import NOT_A_RESULT
 
     dev, test = metrics["splits"]["dev"], metrics["splits"].get("test")
-    print_line(f"Chosen on dev: epoch {metrics['chosen_epoch']} of {metrics['epochs']}, weighted F1 {dev['weighted_f1']:.2f}")
+    division = read_json(place / "data.json")["division"]
+    if division["dev"] == "drawn":
+        count = division["splits"]["dev"]["dialogues"]
+        print_line(f"Dev was drawn from the training split: {count} dialogues (data.dev_fraction, data.split_seed)")
+    if division["speakers_in_several_splits"]:
+        print_line(f"Speakers: {division['speakers_in_several_splits']} occur in more than one split")
+    print_line(f"Chosen on dev: epoch {metrics['chosen_epoch']:.4g} of {metrics['epochs']:.4g}, weighted F1 {dev['weighted_f1']:.2f}")
     if test and test["utterances"]:
         print_line(f"Test, evaluated once: weighted F1 {test['weighted_f1']:.2f}, accuracy {test['accuracy']:.2f}")
     if "ceiling" in metrics:
         ceiling = metrics["ceiling"]
         below = f"this model is {ceiling['distance_weighted_f1']:.2f} below it"
         print_line(f"Bayes rate of this corpus: weighted F1 {ceiling['weighted_f1']:.2f}; {below}")
+    if (place / "oracle.json").is_file():
+        oracle = read_json(place / "oracle.json")
+        best = oracle["best"]
+        print_line(
+            f"Oracle ({NOT_A_RESULT}): epoch {best['epoch']:.4g} has test weighted F1 {best['test_weighted_f1']:.2f}, "
+            f"{oracle['flattery']:+.2f} on what dev chose"
+        )
     print_line(f"Report: {place / 'report.html'}")

@@ -9,8 +9,11 @@ from typing import IO, Any
 
 import click
 
+from dgl_merc.cli.ablate import ablate
 from dgl_merc.cli.build_graphs import build_graphs
+from dgl_merc.cli.compare import compare
 from dgl_merc.cli.env import env
+from dgl_merc.cli.evaluate import evaluate
 from dgl_merc.cli.fit import fit
 from dgl_merc.cli.import_corpus import import_corpus
 from dgl_merc.cli.verify import verify
@@ -53,7 +56,9 @@ class Commands(click.Group):
         except OSError as error:
             raise Failure(_in_words(error)) from None
         except KeyboardInterrupt:
-            click.echo("dglmerc: interrupted; nothing was left half-written", err=True)
+            click.echo(
+                "dglmerc: interrupted; nothing was left half-written, and the same command goes on with it (fit: with --resume)", err=True
+            )
             raise click.exceptions.Exit(130) from None
 
 
@@ -83,5 +88,8 @@ def main() -> None:
 main.add_command(import_corpus)
 main.add_command(build_graphs)
 main.add_command(fit)
+main.add_command(evaluate)
+main.add_command(compare)
+main.add_command(ablate)
 main.add_command(verify)
 main.add_command(env)

@@ -1,7 +1,11 @@
-"""Files written whole or not at all, hashes, and JSON with errors for people. The only module that knows how a folder is published."""
+"""Files written whole or not at all, hashes, locks, and JSON with errors for people.
+
+The only module that knows how a folder is published.
+"""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -14,7 +18,18 @@ from typing import Any
 
 from dgl_merc.errors import InputError, at
 
-__all__ = ["check_free", "file_record", "new_folder", "read_json", "sha256", "verify_files", "write_json"]
+__all__ = [
+    "check_free",
+    "file_record",
+    "locked",
+    "new_folder",
+    "read_json",
+    "recover",
+    "sha256",
+    "verify_files",
+    "write_bytes",
+    "write_json",
+]
 
 _CHUNK = 1 << 20
 
@@ -69,10 +84,15 @@ def _plain(value: object) -> object:
 
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON, atomically: the file is complete or it is not there."""
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, f"{text}\n".encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically: whatever happens meanwhile, what stood there stays until the new file is complete and on the disk."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(_plain(value), file, indent=2, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
+    with partial.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
@@ -138,6 +158,62 @@ def new_folder(out: Path, *, force: bool = False, replaces: str = "") -> Iterato
         publish(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def locked(out: Path, what: str) -> Iterator[None]:
+    """While the block runs, no other process gets past here with the same ``out``. A process that dies loses its lock.
+
+    Args:
+        out: a file or folder that need not exist; the lock is a file beside it.
+        what: what is being done, for the message.
+
+    Raises:
+        InputError: another process is at it.
+    """
+    import fcntl
+
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    path = out.with_name(f".{out.name}.lock")
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            file.close()
+            raise InputError(
+                f"{at(out)}in use by another process ({owner}), which is {what}; wait for it, or name another folder"
+            ) from None
+        try:
+            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                break
+        except FileNotFoundError:
+            pass
+        file.close()  # whoever held it has just finished and taken the file away: try again with a new one
+    try:
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def recover(out: Path) -> None:
+    """Clear away what a killed :func:`new_folder` left beside ``out``, and give back what it was about to replace. Hold the lock."""
+    out = out.resolve()
+    name = glob.escape(out.name)
+    for old in sorted(out.parent.glob(f".{name}.*.old")):
+        if out.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(out)
+    for partial in out.parent.glob(f".{name}.*.partial"):
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
 
 
 def publish(partial: Path, out: Path) -> None:

@@ -11,6 +11,7 @@ Example(rate=1.0)
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 import types
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from dgl_merc.errors import InputError
 
-__all__ = ["assign", "from_table", "merge"]
+__all__ = ["assign", "flat", "flat_settings", "from_table", "merge"]
 
 T = TypeVar("T")
 
@@ -65,12 +66,17 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
             raise InputError(f"{where}: {key} must be one of {', '.join(map(str, get_args(hint)))}, found {value!r}")
         return value
     if get_origin(hint) is tuple:
-        items = value.split(",") if isinstance(value, str) else value
+        items = re.split("[,+]", value) if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(v, str) for v in items):
             raise InputError(f"{where}: {key} must be a list of words, found {value!r}")
         return tuple(v.strip() for v in items if v.strip())
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    return _plain(hint, value, where, key)
+
+
+def _plain(hint: Any, value: Any, where: str, key: str) -> Any:
+    """A number, a word or a truth value; a whole number serves as a number of the other kind, and as a name."""
+    if hint in (float, str) and isinstance(value, int) and not isinstance(value, bool):
+        return hint(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise InputError(f"{where}: {key} must be of kind {hint.__name__}, found {value!r}")
     return value
@@ -112,3 +118,24 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """A nested table as ``a.b`` -> value.
+
+    >>> flat({"a": {"b": 1}, "c": []})
+    [('a.b', 1), ('c', [])]
+    """
+    rows: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        rows += flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+    return rows
+
+
+def flat_settings(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Settings as a run folder keeps them, under the keys that ``--set`` takes.
+
+    >>> flat_settings({"model": "mglra", "options": {"dim": 64}, "training": {"lr": 0.001}})
+    [('model', 'mglra'), ('model.dim', 64), ('training.lr', 0.001)]
+    """
+    return [(f"model.{key.removeprefix('options.')}" if key.startswith("options.") else key, value) for key, value in flat(config)]

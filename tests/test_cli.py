@@ -286,10 +286,10 @@ def test_a_fault_is_one_line_and_leaves_nothing(mine, monkeypatch, fault):
 @pytest.mark.parametrize(
     ("where", "command"),
     [
-        ("dgl_merc.training.run.write_report", FIT),
-        ("dgl_merc.training.run.save", FIT),
+        ("dgl_merc.training.run_folder.write_report", FIT),
+        ("dgl_merc.training.run_folder.save", FIT),
         ("dgl_merc.graphs.build._write_manifest", BUILD),
-        ("dgl_merc.training.run.train", FIT),
+        ("dgl_merc.training.run.Trainer", FIT),
     ],
 )
 @pytest.mark.parametrize(
@@ -297,7 +297,11 @@ def test_a_fault_is_one_line_and_leaves_nothing(mine, monkeypatch, fault):
     [
         (OSError(errno.ENOSPC, "No space left on device"), 2, "dglmerc: error: No space left on device\n"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "dglmerc: error: /x/y: Permission denied\n"),
-        (KeyboardInterrupt(), 130, "dglmerc: interrupted; nothing was left half-written\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "dglmerc: interrupted; nothing was left half-written, and the same command goes on with it (fit: with --resume)\n",
+        ),
     ],
     ids=["full", "forbidden", "interrupted"],
 )
@@ -311,7 +315,16 @@ def test_what_the_system_says_is_one_line(mine, monkeypatch, where, command, err
     assert (result.exit_code, result.stderr) == (code, said)
     assert not (mine / "run").exists()
     assert not (mine / "out").exists()
-    assert not [p for p in mine.iterdir() if p.name.startswith(".run")]
+    trained = where.startswith("dgl_merc.training.run_folder")
+    assert {p.name for p in mine.iterdir() if p.name.startswith(".run")} == ({".run.unfinished"} if trained else set())
+    monkeypatch.undo()
+    monkeypatch.chdir(mine)
+    if trained:
+        assert_one_line(run(*command, *SMALL), "there is an unfinished run of it", "--resume")
+        again = run(*command, *SMALL, "--resume")
+        assert (again.exit_code, again.stderr) == (0, "")
+        assert "epoch " not in again.stdout.partition("Chosen")[0], "it was trained again"
+        assert not [p for p in mine.iterdir() if p.name.startswith(".run")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE")

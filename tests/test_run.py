@@ -29,7 +29,7 @@ from dgl_merc.reports.run_report import write_report
 from dgl_merc.settings import from_table
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.data import DialogueData
-from dgl_merc.training.loop import predict
+from dgl_merc.training.prediction import predict
 
 FILES = {
     "config.json",
@@ -96,7 +96,7 @@ def test_metrics_are_those_of_the_predictions(made):
         assert found["weighted_f1"] == pytest.approx(100 * sk.f1_score(y, z, average="weighted", zero_division=0))
         assert found["confusion"] == sk.confusion_matrix(y, z, labels=names).tolist()
         assert [row["support"] for row in found["per_class"].values()] == [int((y == n).sum()) for n in names]
-    history = read(out, "history")["epochs"]
+    history = read(out, "history")["looks"]
     best = max(e["dev_weighted_f1"] for e in history)
     assert metrics["chosen_epoch"] == next(e["epoch"] for e in history if e["dev_weighted_f1"] == best)
     assert metrics["splits"]["dev"]["weighted_f1"] == pytest.approx(best)
@@ -189,7 +189,7 @@ def test_an_interrupted_run_leaves_nothing(made, tmp_path):
 
     corpus, _, _ = made
     with pytest.raises(KeyboardInterrupt):
-        fit(corpus, GraphSpec(tuple(corpus.modalities)), load_settings("mglra", WORDS), tmp_path / "out", on_epoch=stop)
+        fit(corpus, GraphSpec(tuple(corpus.modalities)), load_settings("mglra", WORDS), tmp_path / "out", on_look=stop)
     assert list(tmp_path.iterdir()) == []
 
 

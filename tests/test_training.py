@@ -21,8 +21,10 @@ from dgl_merc.graphs import GraphSpec
 from dgl_merc.models import ModelInput, build_model
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training import loop as loop_module
+from dgl_merc.training import prediction as prediction_module
 from dgl_merc.training.data import DialogueData, choose_target
-from dgl_merc.training.loop import predict, train
+from dgl_merc.training.loop import Trainer
+from dgl_merc.training.prediction import predict
 
 SMALL = {
     "mglra": ["model.dim=8", "training.max_epochs=4", "training.batch_size=4", "training.lr=.01"],
@@ -88,7 +90,7 @@ def run(corpus: Corpus, out: Path, preset: str = "mglra", seed: int = 0, words: 
 
 
 def history(out: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in e.items() if k != "seconds"} for e in json.loads((out / "history.json").read_text())["epochs"]]
+    return [{k: v for k, v in e.items() if k != "seconds"} for e in json.loads((out / "history.json").read_text())["looks"]]
 
 
 def weights(out: Path) -> bytes:
@@ -176,12 +178,14 @@ def test_the_first_best_epoch_is_chosen_its_weights_stay_and_patience_ends_it(co
     model, data, settings = parts(corpus, ("training.max_epochs=9", "training.patience=3"))
     states = []
 
-    def keep(epoch: Any, best: Any) -> None:
-        assert epoch.epoch == len(states) + 1
+    def keep(epoch: Any, best: Any, seen: Any) -> None:
+        assert seen is model
+        assert not model.training
+        assert epoch.epoch == epoch.number == len(states) + 1
         assert best.epoch == (1 if epoch.epoch == 1 else 2)
         states.append({k: v.clone() for k, v in model.state_dict().items()})
 
-    trained = train(model, data, corpus.in_split("train"), corpus.in_split("dev"), settings, seed=0, on_epoch=keep)
+    trained = Trainer(model, data, corpus.in_split("train"), corpus.in_split("dev"), settings, seed=0, on_look=keep).run()
     assert [e.dev_weighted_f1 for e in trained.history] == [10, 30, 20, 30, 30]
     assert (trained.best.epoch, trained.best) == (2, trained.history[1])
     now = model.state_dict()
@@ -192,7 +196,7 @@ def test_the_first_best_epoch_is_chosen_its_weights_stay_and_patience_ends_it(co
 def test_the_chosen_weights_give_the_chosen_score(corpus):
     model, data, settings = parts(corpus, ("training.max_epochs=6",))
     dev = corpus.in_split("dev")
-    trained = train(model, data, corpus.in_split("train"), dev, settings, seed=0)
+    trained = Trainer(model, data, corpus.in_split("train"), dev, settings, seed=0).run()
     scores, rows = predict(model, data, dev)
     assert weighted_f1(data.labels[rows], scores.argmax(1)) == trained.best.dev_weighted_f1
     best = max(e.dev_weighted_f1 for e in trained.history)
@@ -209,7 +213,7 @@ def test_prediction_is_in_the_order_of_the_corpus_whatever_was_asked(corpus, mon
     assert rows.tolist() == sorted(rows.tolist())
     assert set(rows) == {r for d in (7, 2, 9, 0) for r in range(corpus.offsets[d], corpus.offsets[d + 1])}
     np.testing.assert_allclose(scores.sum(1), 1, atol=1e-6)
-    monkeypatch.setattr(loop_module, "_EVALUATION_BATCH", 1)
+    monkeypatch.setattr(prediction_module, "_EVALUATION_BATCH", 1)
     alone, same = predict(model, data, np.array([0, 2, 7, 9]))
     assert np.array_equal(same, rows)
     np.testing.assert_allclose(alone, scores, atol=1e-5)
@@ -219,7 +223,7 @@ def test_prediction_is_in_the_order_of_the_corpus_whatever_was_asked(corpus, mon
 def test_the_loss_is_the_mean_over_labelled_utterances(corpus):
     model, data, settings = parts(corpus, ("training.max_epochs=1", "training.lr=1e-30", "model.dropout=0", "model.gcn.rate=0"))
     train_ = corpus.in_split("train")
-    trained = train(model, data, train_, corpus.in_split("dev"), settings, seed=0)
+    trained = Trainer(model, data, train_, corpus.in_split("dev"), settings, seed=0).run()
     scores, rows = predict(model, data, train_)
     labels = data.labels[rows]
     known = labels >= 0
@@ -237,7 +241,7 @@ def test_steps_are_counted_over_epochs(corpus, monkeypatch):
     model, data, settings = parts(corpus, ("training.max_epochs=2", "training.batch_size=5"))
     seen: list[int] = []
     monkeypatch.setattr(model, "forward", _counted(model, model.forward, seen))
-    train(model, data, corpus.in_split("train"), corpus.in_split("dev"), settings, seed=0)
+    Trainer(model, data, corpus.in_split("train"), corpus.in_split("dev"), settings, seed=0).run()
     assert seen == [0, 1, 2, 3, 4, 5], "the mask of a step must not come again in the next epoch"
 
 
@@ -284,12 +288,11 @@ def test_a_loss_that_is_not_finite_is_said(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: part(c, ("train", "test")), "expected a dev split, found none; without it no epoch can be chosen"),
         (lambda c: part(c, ("dev", "test")), "no training utterance"),
         (lambda c: with_labels(c, "train", None), "no utterance of the training split is labelled"),
         (lambda c: with_labels(c, "dev", None), "no utterance of the dev split is labelled"),
     ],
-    ids=["no dev", "no training", "unlabelled training", "unlabelled dev"],
+    ids=["no training", "unlabelled training", "unlabelled dev"],
 )
 def test_corpora_that_cannot_be_learnt(corpus, tmp_path, change, said):
     with pytest.raises(InputError, match=said):

@@ -214,6 +214,12 @@ class Corpus:
     def __iter__(self) -> Iterator[Dialogue]:
         return (self.dialogue(i) for i in range(len(self)))
 
+    def modality_sha256(self, modality: str) -> str:
+        """SHA-256 of one modality: which utterances have it, and their vectors. Equal whatever else a corpus holds."""
+        digest = hashlib.sha256(self.presence[:, list(self.modalities).index(modality)].tobytes())
+        _feed(digest, self.features[modality])
+        return digest.hexdigest()
+
     @cached_property
     def content_sha256(self) -> str:
         """SHA-256 of what a model could ever see (not of names, notes or places): the same data, the same hash, on disk or not."""
@@ -227,6 +233,11 @@ class Corpus:
             digest.update("\0".join(values.dropna().astype("str")).encode("utf-8", "surrogatepass"))
         for modality, x in self.features.items():
             digest.update(f"\1{modality} {x.shape}\1".encode())
-            for lo in range(0, len(x), 1 << 16):
-                digest.update(np.ascontiguousarray(x[lo : lo + (1 << 16)], dtype="<f4").data)
+            _feed(digest, x)
         return digest.hexdigest()
+
+
+def _feed(digest: hashlib._Hash, x: Array) -> None:
+    """Features in pieces, as little-endian float32 on every machine."""
+    for lo in range(0, len(x), 1 << 16):
+        digest.update(np.ascontiguousarray(x[lo : lo + (1 << 16)], dtype="<f4").data)

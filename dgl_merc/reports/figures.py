@@ -13,7 +13,7 @@ __all__ = ["confusion_figure", "curves_figure", "per_class_figure"]
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b7280"  # Okabe and Ito
 
 
-def _bare(axes: Any) -> None:
+def bare(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9, color=GREY)
 
@@ -36,7 +36,7 @@ def curves_figure(history: Sequence[Mapping[str, Any]], chosen: int) -> Figure:
         axes.set_title(label, fontsize=10, loc="left")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
-        _bare(axes)
+        bare(axes)
     best = next(e["dev_weighted_f1"] for e in history if e["epoch"] == chosen)
     right.plot([chosen], [best], "o", color=ORANGE, markersize=6)
     low, high = right.get_ylim()
@@ -101,5 +101,5 @@ def per_class_figure(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
     axes.set_xlim(0, 108)
     axes.set_xlabel("% on test (support in brackets)", fontsize=9)
     axes.legend(fontsize=9, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    _bare(axes)
+    bare(axes)
     return figure

@@ -56,7 +56,7 @@ def _draw(folder: Path, parts: dict[str, Any]) -> dict[str, str]:
     from dgl_merc.reports.figures import confusion_figure, curves_figure, per_class_figure
 
     metrics = parts["metrics"]
-    figures = {"curves": curves_figure(parts["history"]["epochs"], metrics["chosen_epoch"])}
+    figures = {"curves": curves_figure(parts["history"]["looks"], metrics["chosen_epoch"])}
     shown = metrics["splits"].get("test") or metrics["splits"]["dev"]
     if shown["utterances"]:
         figures["confusion"] = confusion_figure(shown["confusion"], list(shown["per_class"]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,10 @@ from dgl_merc.errors import InputError, at
 from dgl_merc.graphs import GraphSpec, Structure, structure_of
 from dgl_merc.graphs.store import node_features, utterance_rows
 
-__all__ = ["Batch", "DialogueData", "choose_target"]
+__all__ = ["Batch", "DialogueData", "choose_target", "draw_drops", "fixed_drops"]
 
 Numbers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,56 @@ class Batch:
         """The same batch on another device."""
         features = {m: x.to(device, non_blocking=True) for m, x in self.features.items()}
         return Batch(self.structure.to(device), features, self.labels.to(device), self.rows)
+
+    def without(self, drop: Flags) -> Batch:
+        """The same utterances with some modalities absent: their nodes are gone, as if they had never been recorded.
+
+        Args:
+            drop: [U, M] in the order of the spec's modalities; what is absent already stays so.
+        """
+        s = self.structure
+        keep = s.presence & ~torch.from_numpy(drop).to(s.presence.device)
+        features = {m: x[keep[:, k][s.presence[:, k]]] for k, (m, x) in enumerate(self.features.items())}
+        return Batch(Structure(s.lengths, keep, s.speakers, s.spec, s.keys), features, self.labels, self.rows)
+
+
+def draw_drops(presence: Flags, rate: float, rng: np.random.Generator) -> Flags:
+    """Modality dropout: each present modality of an utterance is dropped with probability ``rate``, but one always stays.
+
+    Args:
+        presence: [U, M].
+        rate: 0 to less than 1.
+        rng: draws U x M numbers.
+
+    Returns:
+        [U, M]; where all would go, the one that was furthest from going stays.
+    """
+    draws = np.where(presence, rng.random(presence.shape), -1.0)
+    drop = presence & (draws < rate)
+    bare = ~(presence & ~drop).any(axis=1)
+    drop[bare, draws[bare].argmax(axis=1)] = False
+    return drop
+
+
+def fixed_drops(corpus: Corpus, modalities: Sequence[str], rates: Mapping[str, float], seed: int) -> Flags:
+    """Which modalities of which utterances are taken away to see how a model stands it: the same for every model.
+
+    A modality's draws depend on the seed and its name alone, and what goes at a rate also goes at every higher one.
+
+    Args:
+        corpus: of U utterances.
+        modalities: M, in the order of a spec.
+        rates: modality -> share to take away, from 0 to 1; others stay.
+        seed: of the draws.
+
+    Returns:
+        [U, M] over the rows of the corpus.
+    """
+    drop = np.zeros((len(corpus.utterances), len(modalities)), dtype=bool)
+    for k, m in enumerate(modalities):
+        if m in rates:
+            drop[:, k] = np.random.default_rng([seed, zlib.crc32(m.encode())]).random(len(drop)) < rates[m]
+    return drop
 
 
 def choose_target(corpus: Corpus, name: str = "") -> str:
@@ -69,11 +121,12 @@ class DialogueData:
         spec: who is connected, and which modalities are used.
         scaling: applied to features.
         target: of kind classes.
+        drop: [U, M] modalities to take away from the corpus's utterances, in the order of the spec; default: none.
     """
 
-    def __init__(self, corpus: Corpus, spec: GraphSpec, scaling: Scaling, target: str) -> None:
-        self.corpus, self.spec, self.scaling = corpus, spec, scaling
-        self.labels = corpus.labels(target)
+    def __init__(self, corpus: Corpus, spec: GraphSpec, scaling: Scaling, target: str, drop: Flags | None = None) -> None:
+        self.corpus, self.spec, self.scaling, self.drop = corpus, spec, scaling, drop
+        self.target, self.labels = target, corpus.labels(target)
 
     def batch(self, dialogues: Numbers) -> Batch:
         """The dialogues with these numbers, in this order."""
@@ -83,7 +136,8 @@ class DialogueData:
         for m in self.spec.modalities:
             x = self.scaling.apply(m, node_features(self.corpus, m, rows))
             features[m] = torch.from_numpy(np.ascontiguousarray(x))
-        return Batch(structure, features, torch.from_numpy(self.labels[rows]), rows)
+        batch = Batch(structure, features, torch.from_numpy(self.labels[rows]), rows)
+        return batch if self.drop is None else batch.without(self.drop[rows])
 
     def batches(self, dialogues: Numbers, size: int) -> Iterator[Batch]:
         """Batches of ``size`` dialogues, in this order."""

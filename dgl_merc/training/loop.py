@@ -1,47 +1,66 @@
-"""The protocol and its loop: the epoch is chosen on dev, test is evaluated once, afterwards.
+"""The loop: training steps, looks at dev that choose the weights, and a state from which it goes on bit for bit.
 
 Most published numbers of this field choose the epoch on the test set, which flatters by points. Here the loop is never given the test
-split: :func:`train` sees training and dev dialogues only, and :func:`predict` is called on test by whoever has the trained model.
+split: a :class:`Trainer` sees training and dev dialogues only, and whoever has the trained model evaluates test, afterwards.
+
+    for every batch of the epoch's order      step s = 0, 1, 2, ... over all epochs; lr(s), masks(seed, s), dropped modalities(seed, s)
+        gradient step, averaged weights
+        every ``eval_every`` steps, or at the end of the epoch: a look at dev; the first best one is kept; the state is saved
+
+The order of epoch e is the e-th permutation of a generator of the seed, so that a state needs no more than counters, weights, moments and
+torch's generator (dropout).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from dgl_merc.errors import InputError
 from dgl_merc.evaluation.metrics import weighted_f1
-from dgl_merc.losses import cross_entropy
+from dgl_merc.losses import class_weights, cross_entropy
 from dgl_merc.models import Model
-from dgl_merc.training.data import DialogueData, Numbers
+from dgl_merc.training.checkpoint import Checkpoint
+from dgl_merc.training.data import Batch, DialogueData, Numbers, draw_drops
+from dgl_merc.training.optimisation import average_model, learning_rate, make_optimiser, set_learning_rate
+from dgl_merc.training.prediction import predict
 from dgl_merc.training.settings import TrainingSettings
+from dgl_merc.training.state import pack, unpack
 
-__all__ = ["Epoch", "Trained", "predict", "train"]
-
-_EVALUATION_BATCH = 64
+__all__ = ["Look", "OnLook", "Trained", "Trainer"]
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What is known after an epoch.
+class Look:
+    """What is known after a look at dev.
 
     Attributes:
-        epoch: its number, from 1.
-        loss: mean over training utterances.
+        number: of the look, from 1.
+        epoch: passes over the training split so far; a whole number unless ``eval_every`` is set.
+        step: batches so far.
+        loss: mean over the training utterances since the last look.
+        learning_rate: of the last step.
         dev_weighted_f1: in percent.
-        seconds: it took, evaluation included.
+        seconds: since the last look, evaluation included.
     """
 
-    epoch: int
+    number: int
+    epoch: float
+    step: int
     loss: float
+    learning_rate: float
     dev_weighted_f1: float
     seconds: float
+
+
+OnLook = Callable[[Look, Look, Model], None]
+"""Called with a look, the best so far, and the model as dev saw it (in evaluation mode)."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +68,30 @@ class Trained:
     """The result of training.
 
     Attributes:
-        best: the epoch chosen: the first with the greatest dev weighted F1. The model holds its weights.
-        history: all epochs.
+        best: the look chosen: the first with the greatest dev weighted F1. The model holds its weights.
+        history: all looks.
     """
 
-    best: Epoch
-    history: tuple[Epoch, ...]
+    best: Look
+    history: tuple[Look, ...]
 
 
-def train(
-    model: Model,
-    data: DialogueData,
-    training: Numbers,
-    dev: Numbers,
-    settings: TrainingSettings,
-    *,
-    seed: int,
-    device: torch.device | str = "cpu",
-    on_epoch: Callable[[Epoch, Epoch], None] | None = None,
-) -> Trained:
-    """Train, and leave the weights of the epoch that dev chose in the model.
+@dataclass
+class _Progress:
+    """Counters of a training under way.
+
+    Attributes:
+        step: batches so far, over all epochs.
+        total: sum of the loss over ``labelled`` utterances since the last look.
+    """
+
+    step: int = 0
+    total: float = 0.0
+    labelled: int = 0
+
+
+class Trainer:
+    """Trains a model, and leaves the weights that dev chose in it.
 
     Args:
         model: fresh.
@@ -76,103 +99,152 @@ def train(
         training: numbers of the training dialogues.
         dev: numbers of the dev dialogues.
         settings: how.
-        seed: of the order of dialogues.
+        seed: of the order of dialogues and of dropped modalities. (Dropout draws from torch's generator.)
         device: where.
-        on_epoch: called after each epoch with it and with the best so far.
+        checkpoint: where states are saved, and taken up from.
+        on_look: called after each look.
 
     Raises:
-        InputError: nothing to learn or to choose by, or a loss that is not finite.
+        InputError: nothing to learn or to choose by.
     """
-    _check_split(data, training, "training")
-    _check_split(data, dev, "dev")
-    order = np.random.default_rng(np.random.SeedSequence([seed, 1]))
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    history: list[Epoch] = []
-    best: Epoch | None = None
-    weights: dict[str, Tensor] = {}
-    step = 0
-    for number in range(1, settings.max_epochs + 1):
-        begin = time.perf_counter()
-        loss, step = _one_epoch(model, data, order.permutation(training), settings, optimiser, step, device)
+
+    def __init__(
+        self,
+        model: Model,
+        data: DialogueData,
+        training: Numbers,
+        dev: Numbers,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        checkpoint: Checkpoint | None = None,
+        on_look: OnLook | None = None,
+    ) -> None:
+        labels = _labels_of(data, training, "training")
+        _labels_of(data, dev, "dev")
+        self.model, self.data, self.training, self.dev, self.settings = model, data, training, dev, settings
+        self.seed, self.device, self.checkpoint, self.on_look = seed, device, checkpoint, on_look
+        self.steps_per_epoch = -(-len(training) // settings.batch_size)
+        self.optimiser = make_optimiser(model.parameters(), settings)
+        self.averaged = average_model(model, settings)
+        weights = class_weights(labels, len(data.corpus.targets[data.target].labels), settings.class_weights)
+        self.class_weights = None if weights is None else weights.to(device)
+        self.progress = _Progress()
+        self.history: list[Look] = []
+        self.best_weights: dict[str, Tensor] = {}
+
+    def run(self) -> Trained:
+        """Train to the end, from the beginning or from the checkpoint's state.
+
+        Raises:
+            InputError: a loss or a probability that is not finite, or a state that can't be read.
+        """
+        self._take_up()
+        order = np.random.default_rng(np.random.SeedSequence([self.seed, 1]))
+        done, begun = 0, time.perf_counter()
+        while not self._finished():
+            dialogues = order.permutation(self.training)
+            done += self.steps_per_epoch
+            if done <= self.progress.step:  # an epoch of before the state was saved: its order is drawn and passed over
+                continue
+            first = self.steps_per_epoch - (done - self.progress.step)
+            for batch in self.data.batches(dialogues[first * self.settings.batch_size :], self.settings.batch_size):
+                self._step(batch)
+                if self._due():
+                    self._look(time.perf_counter() - begun)
+                    begun = time.perf_counter()
+                    if self._finished():
+                        break
+        self.model.load_state_dict(self.best_weights)
+        return Trained(self._best(), tuple(self.history))
+
+    def _best(self) -> Look:
+        return max(self.history, key=lambda look: (look.dev_weighted_f1, -look.number))
+
+    def _finished(self) -> bool:
+        step, s = self.progress.step, self.settings
+        if self.history and self.history[-1].step == step and len(self.history) - self._best().number >= s.patience:
+            return True
+        return step >= (s.max_steps or s.max_epochs * self.steps_per_epoch)
+
+    def _due(self) -> bool:
+        """Whether dev is looked at now."""
+        step, s = self.progress.step, self.settings
+        return step % (s.eval_every or self.steps_per_epoch) == 0 or step == (s.max_steps or s.max_epochs * self.steps_per_epoch)
+
+    def _step(self, batch: Batch) -> None:
+        """One gradient step. A batch without a label takes none, but counts: masks and rates are functions of the step."""
+        s, step = self.settings, self.progress.step
+        if s.modality_dropout:
+            rng = np.random.default_rng(np.random.SeedSequence([self.seed, 2, step]))
+            batch = batch.without(draw_drops(batch.structure.presence.numpy(), s.modality_dropout, rng))
+        batch = batch.to(self.device)
+        count = int((batch.labels >= 0).sum())
+        self.model.train()
+        logits = self.model(batch.structure, batch.features, step=step)
+        loss = cross_entropy(logits, batch.labels, weights=self.class_weights, focal=s.focal, smoothing=s.label_smoothing)
+        self.progress.step += 1
+        if not count:
+            return
+        set_learning_rate(self.optimiser, learning_rate(s, step, self.steps_per_epoch))
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if s.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
+        self.optimiser.step()
+        if self.averaged is not None and step >= s.averaging_from * self.steps_per_epoch:
+            self.averaged.update_parameters(self.model)
+        self.progress.total += float(loss.detach()) * count
+        self.progress.labelled += count
+
+    def _judged(self) -> Model:
+        """The model as dev and test see it."""
+        if self.averaged is None or not int(self.averaged.n_averaged):
+            return self.model
+        return cast(Model, self.averaged.module)
+
+    def _look(self, seconds: float) -> None:
+        p, s = self.progress, self.settings
+        epoch = p.step / self.steps_per_epoch
+        loss = p.total / max(p.labelled, 1)
         if not np.isfinite(loss):
             raise InputError(
-                f"epoch {number}: the loss is {loss}; lower training.lr (now {settings.lr}), "
-                f"or clip gradients (training.clip, now {settings.clip})"
+                f"epoch {epoch:.4g}: the loss is {loss}; lower training.lr (now {s.lr}), or clip gradients (training.clip, now {s.clip})"
             )
-        scores, rows = predict(model, data, dev, device=device)
-        f1 = weighted_f1(data.labels[rows], scores.argmax(axis=1))
-        epoch = Epoch(number, loss, f1, time.perf_counter() - begin)
-        history.append(epoch)
-        if best is None or f1 > best.dev_weighted_f1:
-            best = epoch
-            weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        if on_epoch:
-            on_epoch(epoch, best)
-        if number - best.epoch >= settings.patience:
-            break
-    assert best is not None
-    model.load_state_dict(weights)
-    return Trained(best, tuple(history))
+        begun = time.perf_counter()
+        model = self._judged()
+        scores, rows = predict(model, self.data, self.dev, device=self.device)
+        f1 = weighted_f1(self.data.labels[rows], scores.argmax(axis=1))
+        rate = learning_rate(s, p.step - 1, self.steps_per_epoch)
+        self.history.append(Look(len(self.history) + 1, epoch, p.step, loss, rate, f1, seconds + time.perf_counter() - begun))
+        self.progress = _Progress(p.step)
+        best = self._best()
+        if best is self.history[-1]:
+            self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        if self.on_look:
+            self.on_look(self.history[-1], best, model)
+        if self.checkpoint:
+            state = {"progress": asdict(self.progress), "history": [asdict(look) for look in self.history]}
+            self.checkpoint.save(p.step, pack(self.model, self.optimiser, self.averaged, self.best_weights, self.device), state)
+
+    def _take_up(self) -> None:
+        """Put everything back where the checkpoint left it."""
+        found = self.checkpoint.load() if self.checkpoint else None
+        if found is None:
+            return
+        tensors, state = found
+        self.progress = _Progress(**state["progress"])
+        self.history = [Look(**look) for look in state["history"]]
+        self.best_weights = unpack(tensors, self.model, self.optimiser, self.averaged, self.device)
 
 
-def _one_epoch(
-    model: Model,
-    data: DialogueData,
-    dialogues: Numbers,
-    settings: TrainingSettings,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    device: torch.device | str,
-) -> tuple[float, int]:
-    model.train()
-    total, labelled = 0.0, 0
-    for host_batch in data.batches(dialogues, settings.batch_size):
-        batch = host_batch.to(device)
-        count = int((batch.labels >= 0).sum())
-        loss = cross_entropy(model(batch.structure, batch.features, step=step), batch.labels)
-        step += 1
-        if not count:
-            continue
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if settings.clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        optimiser.step()
-        total, labelled = total + float(loss.detach()) * count, labelled + count
-    return total / max(labelled, 1), step
-
-
-def predict(
-    model: Model, data: DialogueData, dialogues: Numbers, *, device: torch.device | str = "cpu"
-) -> tuple[npt.NDArray[np.float32], Numbers]:
-    """Probabilities of every utterance of some dialogues.
-
-    Args:
-        model: trained; put into evaluation mode.
-        data: the corpus.
-        dialogues: numbers.
-        device: where.
-
-    Returns:
-        [U, C] probabilities and [U] the utterances' rows in the corpus, in the order of the corpus.
-    """
-    model.eval()
+def _labels_of(data: DialogueData, dialogues: Numbers, name: str) -> Numbers:
+    """[U'] the labels of a split's utterances, some of which must be known."""
+    where = data.corpus.path or data.corpus.name
     if not len(dialogues):
-        return np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.int64)
-    by_length = dialogues[np.argsort(data.corpus.lengths[dialogues], kind="stable")]  # similar lengths together: little padding
-    scores, rows = [], []
-    with torch.inference_mode():
-        for batch in data.batches(by_length, _EVALUATION_BATCH):
-            moved = batch.to(device)
-            scores.append(torch.softmax(model(moved.structure, moved.features).float(), dim=-1).cpu().numpy())
-            rows.append(batch.rows)
-    order = np.argsort(np.concatenate(rows), kind="stable")
-    return np.concatenate(scores)[order], np.concatenate(rows)[order]
-
-
-def _check_split(data: DialogueData, dialogues: Numbers, name: str) -> None:
-    if not len(dialogues):
-        raise InputError(f"{data.corpus.path or data.corpus.name}: expected a {name} split, found none; without it no epoch can be chosen")
-    labelled = np.repeat(np.isin(np.arange(len(data.corpus)), dialogues), data.corpus.lengths) & (data.labels >= 0)
-    if not labelled.any():
-        raise InputError(f"{data.corpus.path or data.corpus.name}: no utterance of the {name} split is labelled")
+        raise InputError(f"{where}: expected a {name} split, found none; without it no epoch can be chosen")
+    labels: Numbers = data.labels[np.repeat(np.isin(np.arange(len(data.corpus)), dialogues), data.corpus.lengths)]
+    if not (labels >= 0).any():
+        raise InputError(f"{where}: no utterance of the {name} split is labelled")
+    return labels

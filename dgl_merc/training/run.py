@@ -1,65 +1,40 @@
-"""A run: settings and a store in, a folder with everything that explains its numbers out.
+"""A run: settings and a store in, a folder with everything that explains its numbers out, whatever happens on the way.
 
-    config.json          settings, resolved
-    environment.json     versions, machine, command, time
-    data.json            hashes of corpus and store, spec, classes, scaling and widths: what a prediction must fit
-    metrics.json         per split: accuracy, weighted F1, per class, confusion; the chosen epoch; distance to a known ceiling
-    history.json         loss and dev weighted F1 per epoch
-    predictions.parquet  every utterance: label, prediction, probabilities
-    weights.safetensors, scaling.safetensors
-    figures/*.png, report.html
-
-The folder appears whole at the end; a run that fails leaves nothing behind.
+While it is under way its state stands beside OUT, in ``.OUT.unfinished``; the results appear as OUT, whole, at the end. So a run that is
+killed leaves earlier results as they were and can be taken up; one that fails for its own fault (a loss that is not finite) leaves nothing.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+import json
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import torch
-from safetensors.numpy import save as save_arrays
-from safetensors.torch import save
 
-from dgl_merc.corpus import SPLITS, Corpus, Scaling
-from dgl_merc.corpus.bayes import ceiling_of
+from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.errors import InputError, at
-from dgl_merc.evaluation.metrics import evaluate
-from dgl_merc.files import file_record, new_folder, write_json
+from dgl_merc.files import check_free, file_record, locked, new_folder, read_json, recover, write_json
 from dgl_merc.graphs import GraphSpec, Store
 from dgl_merc.models import Model, ModelInput, build_model
-from dgl_merc.reports.run_report import write_report
+from dgl_merc.settings import flat, flat_settings
+from dgl_merc.training.checkpoint import Checkpoint
 from dgl_merc.training.data import DialogueData, choose_target
 from dgl_merc.training.environment import describe_environment
-from dgl_merc.training.loop import Epoch, Trained, predict, train
+from dgl_merc.training.loop import Look, OnLook, Trainer
+from dgl_merc.training.oracle import Oracle
+from dgl_merc.training.run_folder import Papers, RunParts, add_test, now, open_run, write_run
 from dgl_merc.training.settings import Settings
+from dgl_merc.training.splits import Division, divide
+from dgl_merc.version import __version__
 
-__all__ = ["Progress", "fit"]
+__all__ = ["fit", "unfinished"]
 
-Progress = Callable[[Epoch, Epoch], None]
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What a run is made of, between training and writing."""
-
-    settings: Settings
-    data: DialogueData
-    target: str
-    model: Model
-    trained: Trained
-    source: Mapping[str, Any]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.data.corpus.targets[self.target].labels
+_ONE_AT_A_TIME = threading.Lock()  # dropout draws from torch's global generator: two runs in one process would draw from each other's
 
 
 def fit(
@@ -71,53 +46,110 @@ def fit(
     store: Store | None = None,
     command: Sequence[str] = (),
     force: bool = False,
+    resume: bool = False,
     device: str = "cpu",
-    on_epoch: Progress | None = None,
+    test: bool = True,
+    oracle: bool = False,
+    on_look: OnLook | None = None,
 ) -> dict[str, Any]:
-    """Train a model, choose its epoch on dev, evaluate test once, and write the run folder.
+    """Train a model, choose its epoch on dev, evaluate test once, and write the run folder. torch's generator is left as it was found.
 
     Args:
-        corpus: with training and dev splits.
+        corpus: with a training split.
         spec: of the store; ``settings.graph`` and ``settings.data.modalities`` may change it.
         settings: resolved.
         out: the run folder; must not exist or be empty.
         store: the graphs were built into, for its hash.
         command: as typed.
-        force: replace what is at ``out``.
+        force: replace what is at ``out``; an unfinished run is begun anew.
+        resume: go on with an unfinished run of the same settings and data (on the CPU it ends with the same bits); a finished one is
+            returned as it is, and where there is none, one is begun.
         device: where to compute.
-        on_epoch: called after every epoch.
+        test: evaluate test at the end; else :func:`dgl_merc.training.run_folder.add_test` can do it later.
+        oracle: score test at every look as well, into a file that nothing reads: how much choosing by test would flatter.
+        on_look: called after every look at dev.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        InputError: settings and corpus do not fit, ``out`` is not free, or the loss is not finite.
+        InputError: settings and corpus do not fit, ``out`` is not free or in use by another process, an unfinished run of other settings,
+            or the loss is not finite.
     """
     for source in (corpus.path, store.path if store else None):
         if source is not None and source.resolve().is_relative_to(out.resolve()):
             raise InputError(f"{at(out)}holds {source}, which the run is made of; name another folder")
-    with new_folder(out, force=force, replaces="metrics.json") as folder:
-        begin = time.perf_counter()
-        spec = _resolved_spec(corpus, spec, settings)
-        target = choose_target(corpus, settings.data.target)
-        torch.manual_seed(settings.seed)
-        given = ModelInput(
-            {m: corpus.modalities[m].width for m in spec.modalities}, len(corpus.targets[target].labels), spec, settings.seed
-        )
-        data = DialogueData(corpus, spec, Scaling.fit(corpus, settings.data.scaling, spec.modalities), target)
-        model = build_model(settings.model, given, settings.options).to(device)
-        splits = {s: corpus.in_split(s) for s in SPLITS}
-        trained = train(
-            model, data, splits["train"], splits["dev"], settings.training, seed=settings.seed, device=device, on_epoch=on_epoch
-        )
-        made_of = {"store": file_record(store.path / "manifest.json")["sha256"] if store else None}
-        parts = _Parts(settings, data, target, model, trained, made_of)
-        predictions = _predictions(parts, splits, device)
-        metrics = _metrics(parts, predictions)
-        metrics["seconds"] = time.perf_counter() - begin
-        _write(folder, parts, predictions, metrics, list(command))
-        write_report(folder, out)
+    task = _task(corpus, spec, settings, store)
+    with _ONE_AT_A_TIME, locked(out, "fitting"):
+        recover(out)
+        work = unfinished(out)
+        if resume and (out / "metrics.json").is_file() and (not force or not _differences(*_plans(out, task))):
+            return _finished(task, corpus, out, work, device=device, test=test)
+        check_free(out, force=force, replaces="metrics.json")
+        machine = {"device": device, "threads": torch.get_num_threads(), "oracle": oracle, **_versions()}
+        _begin(work, out, {"settings": task.config, "data": task.about, "machine": machine}, force=force, resume=resume)
+        try:
+            with torch.random.fork_rng():
+                parts, trainer = _make(task, device, work)
+                watcher = Oracle(work, parts.data, task.division.dialogues()["test"], device) if oracle else None
+                trainer.on_look = _each(watcher, on_look)
+                trained = trainer.run()
+            if watcher:
+                watcher.finish(trained.best)
+            papers = Papers(task.config, task.about, {**describe_environment(), "command": list(command), "finished": now()})
+            with new_folder(out, force=force, replaces="metrics.json") as folder:
+                if watcher:
+                    shutil.copy(watcher.path, folder / watcher.path.name)
+                metrics = write_run(folder, out, papers, parts, trained, test=test)
+        except InputError:
+            shutil.rmtree(work)  # its own fault: going on would end the same
+            raise
+        except BaseException:
+            if not (work / "state.json").is_file():
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+        shutil.rmtree(work)
     return metrics
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be done, checked, before anything is computed.
+
+    Attributes:
+        settings: resolved.
+        spec: with the settings' changes.
+        division: the corpus with the splits that are used.
+        target: to learn.
+        config: the settings, as ``config.json`` has them.
+        about: what ``data.json`` says.
+    """
+
+    settings: Settings
+    spec: GraphSpec
+    division: Division
+    target: str
+    config: dict[str, Any]
+    about: dict[str, Any]
+
+
+def _task(corpus: Corpus, spec: GraphSpec, settings: Settings, store: Store | None) -> _Task:
+    spec = _resolved_spec(corpus, spec, settings)
+    target = choose_target(corpus, settings.data.target)
+    division = divide(corpus, target, settings.data)
+    about = {
+        "corpus": {"name": corpus.name, "path": str(corpus.path) if corpus.path else None, "content_sha256": corpus.content_sha256},
+        "store_manifest_sha256": file_record(store.path / "manifest.json")["sha256"] if store else None,
+        "spec": spec.to_json(),
+        "target": target,
+        "labels": corpus.targets[target].labels,
+        "widths": {m: corpus.modalities[m].width for m in spec.modalities},
+        "features": {m: corpus.modality_sha256(m) for m in spec.modalities},
+        "scaling": settings.data.scaling,
+        "division": division.to_json(target),
+    }
+    config, about = (json.loads(json.dumps(table)) for table in (settings.to_json(), about))
+    return _Task(settings, spec, division, target, config, about)
 
 
 def _resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> GraphSpec:
@@ -131,75 +163,89 @@ def _resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> Graph
     return replace(spec, modalities=tuple(m for m in spec.modalities if m in wanted), **changes)
 
 
-def _predictions(parts: _Parts, splits: Mapping[str, npt.NDArray[np.int64]], device: str) -> pd.DataFrame:
-    """Every utterance's label, prediction and probabilities. Called once, after the epoch was chosen: this is where test is seen."""
-    table = parts.data.corpus.utterances
-    frames = []
-    for split, dialogues in splits.items():
-        if not len(dialogues):
-            continue
-        scores, rows = predict(parts.model, parts.data, dialogues, device=device)
-        names = np.array(parts.names, dtype=object)
-        frame = table.iloc[rows][["dialogue_id", "position", "speaker"]].reset_index(drop=True)
-        frame.insert(0, "split", split)
-        frame["label"] = table[parts.target].to_numpy(dtype=object)[rows]
-        frame["predicted"] = names[scores.argmax(axis=1)]
-        for k, name in enumerate(parts.names):
-            frame[f"p_{name}"] = scores[:, k]
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
-
-
-def _metrics(parts: _Parts, predictions: pd.DataFrame) -> dict[str, Any]:
-    best, history = parts.trained.best, parts.trained.history
-    metrics: dict[str, Any] = {
-        "protocol": "epoch chosen on dev weighted F1; test evaluated once, afterwards",
-        "chosen_epoch": best.epoch,
-        "epochs": len(history),
-        "seconds_per_epoch": float(np.median([e.seconds for e in history])),
-        "parameters": sum(p.numel() for p in parts.model.parameters() if p.requires_grad),
-        "splits": {},
-    }
-    for split, part in predictions.groupby("split", sort=False):
-        labels, predicted = (pd.Categorical(part[c], categories=list(parts.names)).codes.astype(np.int64) for c in ("label", "predicted"))
-        metrics["splits"][str(split)] = evaluate(labels, predicted, parts.names)
-    spec = parts.data.spec
-    ceiling = ceiling_of(parts.data.corpus, spec.modalities, causal=spec.causal)
-    test = metrics["splits"].get("test")
-    if ceiling and test and test["utterances"]:
-        metrics["ceiling"] = {
-            "mode": "causal" if spec.causal else "offline",
-            **ceiling,
-            "distance_weighted_f1": ceiling["weighted_f1"] - test["weighted_f1"],
-            "distance_accuracy": ceiling["accuracy"] - test["accuracy"],
-        }
-    return metrics
-
-
-def _write(folder: Path, parts: _Parts, predictions: pd.DataFrame, metrics: dict[str, Any], command: list[str]) -> None:
-    corpus, spec = parts.data.corpus, parts.data.spec
-    write_json(folder / "config.json", parts.settings.to_json())
-    write_json(
-        folder / "environment.json",
-        {**describe_environment(), "command": command, "finished": datetime.now(UTC).isoformat(timespec="seconds")},
+def _make(task: _Task, device: str, work: Path) -> tuple[RunParts, Trainer]:
+    """A fresh model, drawn from the seed, and what trains it."""
+    settings, corpus = task.settings, task.division.corpus
+    torch.manual_seed(settings.seed)
+    names = corpus.targets[task.target].labels
+    given = ModelInput(task.about["widths"], len(names), task.spec, settings.seed)
+    data = DialogueData(corpus, task.spec, Scaling.fit(corpus, settings.data.scaling, task.spec.modalities), task.target)
+    model = build_model(settings.model, given, settings.options).to(device)
+    splits = task.division.dialogues()
+    trainer = Trainer(
+        model, data, splits["train"], splits["dev"], settings.training, seed=settings.seed, device=device, checkpoint=Checkpoint(work)
     )
-    write_json(
-        folder / "data.json",
-        {
-            "corpus": {"name": corpus.name, "path": str(corpus.path) if corpus.path else None, "content_sha256": corpus.content_sha256},
-            "store_manifest_sha256": parts.source["store"],
-            "spec": spec.to_json(),
-            "target": parts.target,
-            "labels": list(parts.names),
-            "widths": {m: corpus.modalities[m].width for m in spec.modalities},
-            "scaling": parts.settings.data.scaling,
-        },
+    return RunParts(model, data, task.division, names, device), trainer
+
+
+def _each(*watchers: OnLook | None) -> OnLook:
+    """All of them, one after the other."""
+
+    def call(look: Look, best: Look, model: Model) -> None:
+        for watcher in watchers:
+            if watcher:
+                watcher(look, best, model)
+
+    return call
+
+
+# ---- going on with what is there
+
+
+def unfinished(out: Path) -> Path:
+    """Where the state of a run stands until its results appear as ``out``."""
+    out = out.resolve()
+    return out.with_name(f".{out.name}.unfinished")
+
+
+def _finished(task: _Task, corpus: Corpus, out: Path, work: Path, *, device: str, test: bool) -> dict[str, Any]:
+    """The results of a run that needs nothing more, or test alone."""
+    _check_same(*_plans(out, task), f"{at(out)}holds a run of")
+    run = open_run(out)
+    shutil.rmtree(work, ignore_errors=True)  # left by a kill between the results and this
+    return add_test(run, corpus, device=device) if test else dict(run.metrics)
+
+
+def _begin(work: Path, out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> None:
+    """A folder for the state: that of an earlier run of the same plan, or a new one."""
+    if work.exists() and not all((work / name).is_file() for name in ("plan.json", "state.json")):
+        shutil.rmtree(work)  # killed before there was anything to go on with
+    if work.exists():
+        if resume:
+            _check_same(read_json(work / "plan.json"), plan, f"{at(out)}was begun with")
+            return
+        if not force:
+            raise InputError(
+                f"{at(out)}there is an unfinished run of it (in {work.name}); pass --resume to go on with it, or --force to begin anew"
+            )
+        shutil.rmtree(work)
+    work.mkdir(parents=True)
+    write_json(work / "plan.json", plan)
+
+
+_ELSEWHERE = {"data.corpus.path", "data.corpus.name", "data.store_manifest_sha256"}  # a corpus may move, a store be built again
+
+
+def _plans(out: Path, task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the finished run in a folder was made of, and what is asked for now."""
+    there = {"settings": read_json(out / "config.json"), "data": read_json(out / "data.json")}
+    return there, {"settings": task.config, "data": task.about}
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    old, new = (
+        {**dict(flat({k: v for k, v in plan.items() if k != "settings"})), **dict(flat_settings(plan.get("settings", {})))}
+        for plan in (there, here)
     )
-    write_json(folder / "history.json", {"epochs": [asdict(e) for e in parts.trained.history]})
-    predictions.to_parquet(folder / "predictions.parquet", index=False)
-    # bytes, then a file: safetensors' own writer has an error of its own for a full disk
-    (folder / "weights.safetensors").write_bytes(save({k: v.detach().cpu().contiguous() for k, v in parts.model.state_dict().items()}))
-    scaling = parts.data.scaling
-    arrays = {f"{n}/{m}": v for n, t in (("mean", scaling.mean), ("std", scaling.std)) for m, v in t.items()}
-    (folder / "scaling.safetensors").write_bytes(save_arrays(arrays))
-    write_json(folder / "metrics.json", metrics)
+    keys = [key for key in {**new, **old} if key not in _ELSEWHERE and old.get(key) != new.get(key)]
+    return [f"{key} = {old.get(key)}, not {new.get(key)}" for key in keys]
+
+
+def _check_same(there: Mapping[str, Any], here: Mapping[str, Any], said: str) -> None:
+    """Names the first entry that differs."""
+    for difference in _differences(there, here):
+        raise InputError(f"{said} {difference}; pass the same settings or another folder, or begin anew with --force")
+
+
+def _versions() -> dict[str, str]:
+    return {"torch": torch.__version__, "dglmerc": __version__}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from typing import Any, Literal
@@ -24,11 +24,32 @@ class DataSettings:
         target: the column of labels; empty: ``emotion``, or the corpus's only target of classes.
         modalities: which to use; empty: all of the store.
         scaling: ``standard``: by the training split's mean and deviation per column; ``none``.
+        dev_fraction: of the training dialogues, which become dev where there is no dev split.
+        split_seed: of dev dialogues and folds that are drawn; not the seed of a run, so that seeds share their splits.
+        folds: cross-validation over so many folds of dialogues; 0: the corpus's own splits. The corpus's splits are then set aside.
+        fold_by: a column of the corpus whose values (a session, a media file) stay together in a fold; without ``folds``, each value is
+            a fold: leave one group out.
+        fold: the fold that is test; ``fit --folds`` and ``--fold-by`` go over all of them.
     """
 
     target: str = ""
     modalities: tuple[str, ...] = ()
     scaling: ScalingKind = "standard"
+    dev_fraction: float = 0.1
+    split_seed: int = 0
+    folds: int = 0
+    fold_by: str = ""
+    fold: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.dev_fraction <= 0.5:
+            raise ValueError(f"dev_fraction must be greater than 0 and at most 0.5, found {self.dev_fraction}")
+        if not 0 <= self.split_seed < 1 << 32:
+            raise ValueError(f"split_seed must be from 0 to {(1 << 32) - 1}, found {self.split_seed}")
+        if self.folds < 0 or self.folds == 1:
+            raise ValueError(f"folds must be at least 2 (or 0: none), found {self.folds}")
+        if self.fold and not (self.folds or self.fold_by):
+            raise ValueError(f"fold names fold {self.fold!r}, but neither folds nor fold_by says what folds there are")
 
 
 @dataclass(frozen=True)
@@ -66,8 +87,8 @@ class TrainingSettings:
         eval_every: steps between two looks at dev; 0: after every epoch.
         patience: stop after so many looks at dev without a better score.
         clip: the gradient's norm is cut to this; 0: not at all.
-        class_weights: of the loss: ``none``; ``balanced``: a class weighs U / (C U_c) with U_c its labelled training utterances, as
-            scikit-learn has it; ``sqrt``: the root of that.
+        class_weights: of the loss: ``none``; ``balanced``: a class weighs U / (K U_c), U_c of the U labelled training utterances being its
+            own and K the classes that occur, as scikit-learn has it; ``sqrt``: the root of that.
         focal: gamma of the focal loss, which leaves what is easily told (Lin et al. 2017); 0: cross-entropy.
         label_smoothing: this share of the target is spread over all classes.
         averaging: which weights dev and test see: ``none``: the last; ``ema``: a moving average over steps; ``mean``: the mean over steps.
@@ -137,6 +158,20 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """As written in ``config.json``."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any], where: str) -> Settings:
+        """The inverse of :meth:`to_json`; what is not there (written by an older version) has its default.
+
+        Raises:
+            InputError: an unknown model or setting.
+        """
+        model = table.get("model")
+        if model not in MODELS:
+            raise InputError(f"{where}: expected a model among {', '.join(MODELS)}, found {model!r}")
+        parts = {"options": options_of(str(model)), "data": DataSettings, "graph": GraphSettings, "training": TrainingSettings}
+        made: dict[str, Any] = {key: from_table(kind, table.get(key, {}), where, f"{key}.") for key, kind in parts.items()}
+        return cls(str(table.get("preset", "")), str(model), seed=int(table.get("seed", 0)), **made)
 
 
 def preset_names() -> list[str]:

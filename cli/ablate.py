@@ -1,0 +1,71 @@
+"""``dglmerc ablate PRESET [STORE]``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from dgl_merc.cli.options import DEVICE, JOBS, SEEDS, SET, STORE, THREADS, choose_device, choose_jobs, seeds_from
+
+__all__ = ["ablate"]
+
+
+@click.command("ablate")
+@click.argument("preset")
+@STORE
+@click.option(
+    "--over",
+    metavar="KEY=V1,V2,...",
+    multiple=True,
+    required=True,
+    help="A setting and its values; lists of words are joined by + (data.modalities=text,text+audio). Repeatable: every "
+    "combination is a row.",
+)
+@SET
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs per row.")
+@click.option("--seed", type=click.IntRange(0, SEEDS), default=0, show_default=True, help="The first seed.")
+@click.option("--out", type=click.Path(path_type=Path), help="The table's folder.  [default: runs/ablate-PRESET-STORE-SETTINGS]")
+@click.option("--final", is_flag=True, help="Evaluate test, once, when all runs are there. From then on the table stays as it is.")
+@DEVICE
+@THREADS
+@JOBS
+def ablate(
+    preset: str,
+    store: Path | None,
+    over: tuple[str, ...],
+    words: tuple[str, ...],
+    seeds: int,
+    seed: int,
+    out: Path | None,
+    final: bool,
+    device: str,
+    threads: int,
+    jobs: int | None,
+) -> None:
+    """Fit PRESET with every combination of some settings, over seeds, and print the table: dev scores, to choose by.
+
+    STORE holds the graphs; without it, the embedded corpus is used. Runs that are there already are not made again, so the same command
+    goes on where it was interrupted, and more values or seeds fill up the table. Test is not looked at before --final.
+    """
+    from dgl_merc.cli.console import print_line
+    from dgl_merc.cli.studies import conclude, print_outcome
+    from dgl_merc.training.grid import Grid, variants_over
+    from dgl_merc.training.source import opened_once
+    from dgl_merc.training.study import Plan, evaluate_test, run_study
+
+    variants = variants_over(over)
+    grid = Grid(preset, words, variants, seeds_from(seed, seeds))
+    total = len(grid.cells())
+    source = opened_once(store)
+    device = choose_device(device, threads)
+    keys = "-".join(key.rpartition(".")[2] for key in variants[0].labels)
+    place = out or Path("runs") / f"ablate-{preset}-{source.name}-{keys}"
+    jobs = choose_jobs(jobs, device, threads, total)
+    print_line(f"{preset} on {source.corpus.name}: {len(variants)} rows x {seeds} seeds, {jobs} at once")
+    plan = Plan(store, test=False, device=device, threads=threads, command=("dglmerc", *sys.argv[1:]))
+    outcomes = run_study(grid, plan, place, source, jobs=jobs, on_outcome=print_outcome(total))
+    if final:
+        outcomes = list(evaluate_test(place, source, outcomes, device=device))
+    conclude(grid, outcomes, place)

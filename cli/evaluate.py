@@ -1,0 +1,90 @@
+"""``dglmerc evaluate RUN STORE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dgl_merc.cli.options import DEVICE, THREADS, choose_device
+from dgl_merc.errors import InputError
+
+__all__ = ["evaluate"]
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("store", type=click.Path(path_type=Path), required=False)
+@click.option("--split", type=click.Choice(["train", "dev", "test"]), default="test", show_default=True, help="Of the corpus.")
+@click.option(
+    "--drop",
+    metavar="MODALITY=R1,R2,...",
+    multiple=True,
+    help="Take away a modality from a share of the utterances, such as audio=0,.1,.3,.7: how a model stands missing data. Repeatable; "
+    "the masks depend on --drop-seed alone, so every model loses the same.",
+)
+@click.option("--drop-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the masks.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the table and the picture; default: only printed.")
+@DEVICE
+@THREADS
+def evaluate(
+    run: Path, store: Path | None, split: str, drop: tuple[str, ...], drop_seed: int, out: Path | None, device: str, threads: int
+) -> None:
+    """Evaluate the model of RUN on the corpus of STORE, or, without one, on the embedded corpus.
+
+    RUN is the folder of one run. Nothing in it is changed.
+    """
+    from dgl_merc.cli.console import print_line, print_table
+    from dgl_merc.reports.robustness import shown_robustness, write_robustness
+    from dgl_merc.training.evaluate import evaluate_run, robustness
+    from dgl_merc.training.run_folder import open_run
+    from dgl_merc.training.source import opened_once
+
+    saved = open_run(run)
+    rates = _rates(drop)
+    device = choose_device(device, threads)
+    source = opened_once(store)
+    if not rates:
+        scores, _ = evaluate_run(saved, source.corpus, split, device=device)
+        _print_scores(scores, f"{run}: {split} of {source.corpus.name}")
+        return
+    table = robustness(saved, source.corpus, split, rates, seed=drop_seed, device=device)
+    shown = shown_robustness(table)
+    print_table(shown.set_index("modality"), f"{run}: weighted F1 on {split} of {source.corpus.name}, with modalities taken away")
+    if out:
+        write_robustness(out, table, run.resolve().name, split)
+        print_line(f"Written to {out}: robustness.txt, .csv, .tex and .png")
+
+
+def _print_scores(scores: dict[str, Any], title: str) -> None:
+    import pandas as pd
+
+    from dgl_merc.cli.console import print_line, print_table
+
+    rows = {n: {"utterances": v["support"], "accuracy": v["accuracy"], "F1": v["f1"]} for n, v in scores["per_class"].items()}
+    rows["(all)"] = {"utterances": scores["utterances"], "accuracy": scores["accuracy"], "F1": scores["weighted_f1"]}
+    rows |= {n: {"utterances": v["utterances"], "accuracy": v["accuracy"], "F1": v["weighted_f1"]} for n, v in scores["shift"].items()}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    for column in ("accuracy", "F1"):
+        frame[column] = ["–" if v is None or pd.isna(v) else f"{v:.2f}" for v in frame[column]]
+    print_table(frame, title)
+    print_line(
+        f"Weighted F1 {scores['weighted_f1']:.2f}, macro F1 {scores['macro_f1']:.2f}, "
+        f"expected calibration error {scores['calibration']['ece']:.2f}"
+    )
+
+
+def _rates(words: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """``audio=0,.1`` as shares."""
+    found: dict[str, tuple[float, ...]] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        try:
+            values = tuple(float(v) for v in text.split(","))
+        except ValueError:
+            values = ()
+        if not name or not values or not all(0 <= v <= 1 for v in values) or name in found:
+            raise InputError(f"--drop {word}: expected a modality, once, and shares from 0 to 1, such as audio=0,.1,.3,.7")
+        found[name] = values
+    return found

@@ -1,0 +1,66 @@
+"""Options that several commands take, and what they mean."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from dgl_merc.errors import InputError
+
+__all__ = ["DEVICE", "JOBS", "SEEDS", "SET", "STORE", "THREADS", "choose_device", "choose_jobs", "seeds_from"]
+
+SEEDS = (1 << 32) - 1
+"""The greatest seed."""
+
+STORE = click.argument("store", type=click.Path(path_type=Path), required=False)
+SET = click.option(
+    "--set",
+    "words",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a setting, such as training.lr=0.0005 or model.gcn.rate=0.5. Repeatable.",
+)
+DEVICE = click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1, ...")
+THREADS = click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads per run; runs beside each other gain more."
+)
+JOBS = click.option("--jobs", type=click.IntRange(1), help="Runs at once.  [default: one per free CPU; one on a GPU]")
+
+
+def choose_device(name: str, threads: int) -> str:
+    """A device that is there.
+
+    Raises:
+        InputError: none of that name.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise InputError(f"--device {name}: expected a device of this machine, such as cpu ({str(error).splitlines()[0]})") from None
+    return name
+
+
+def choose_jobs(jobs: int | None, device: str, threads: int, runs: int) -> int:
+    """How many runs at once."""
+    if jobs is None:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jobs = 1 if device.startswith("cuda") else max(1, cpus // threads)
+    return min(jobs, runs)
+
+
+def seeds_from(first: int, count: int) -> tuple[int, ...]:
+    """So many seeds in a row.
+
+    Raises:
+        InputError: beyond the greatest seed.
+    """
+    if first + count - 1 > SEEDS:
+        raise InputError(f"--seed {first} --seeds {count}: expected seeds up to {SEEDS}")
+    return tuple(range(first, first + count))

@@ -1,0 +1,57 @@
+"""One page, no network: templates with escaping, pictures inside."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dgl_merc.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["render", "save_figure", "save_figures"]
+
+_DPI = 160
+
+
+def render(template: str, path: Path, **values: Any) -> Path:
+    """Write a page.
+
+    Args:
+        template: of this folder.
+        path: of the page.
+        values: that the template names; text is escaped.
+    """
+    page = Environment(
+        loader=PackageLoader("dgl_merc.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page.filters["percent"] = _percent
+    page.filters["spread"] = lambda part: (
+        _percent(part["mean"]) + ("" if part["deviation"] is None else f" ± {_percent(part['deviation'])}")
+    )
+    write_bytes(path, page.get_template(template).render(**values).encode())
+    return path
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def save_figure(figure: Figure, path: Path) -> str:
+    """Save a figure as PNG; also returned as a data URL for a page."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    path.parent.mkdir(exist_ok=True)
+    write_bytes(path, buffer.getvalue())
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def save_figures(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:
+    """Each as ``folder/<name>.png``; name -> data URL."""
+    return {name: save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()}

@@ -1,0 +1,139 @@
+"""The report of a study: its table as files, a picture, and one page that links to the runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dgl_merc.files import read_json, write_json
+from dgl_merc.reports.page import render, save_figures
+from dgl_merc.reports.tables import mean_and_deviation, write_tables
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["StudyResult", "write_study_report"]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study leaves to be printed.
+
+    Attributes:
+        summary: all numbers.
+        shown: the table for people.
+        caption: of it.
+    """
+
+    summary: Mapping[str, Any]
+    shown: pd.DataFrame
+    caption: str
+
+
+def write_study_report(folder: Path, summary: Mapping[str, Any], numbers: pd.DataFrame) -> StudyResult:
+    """Write ``summary.json``, ``table.txt .csv .tex``, ``figures/table.png`` and ``report.html`` into a study's folder.
+
+    Args:
+        folder: of the study.
+        summary: of :func:`dgl_merc.training.summary.summarise`.
+        numbers: of :func:`dgl_merc.training.summary.score_rows`.
+    """
+    study, variants = read_json(folder / "study.json"), summary["variants"]
+    tested = any(v.get("test") for v in variants)
+    shown = _shown(summary, tested=tested)
+    grid = summary["grid"]
+    folds = f" x {len(grid['folds'])} folds" if grid["folds"] else ""
+    runs = (
+        f"{len(variants)} row{'s' if len(variants) > 1 else ''} x {len(grid['seeds'])} seed{'s' if len(grid['seeds']) > 1 else ''}{folds}"
+    )
+    caption = f"{grid['preset']}: weighted F1, mean and deviation over seeds"
+    write_json(folder / "summary.json", summary)
+    write_tables(folder, "table", shown, numbers, caption)
+    figures = _figures(summary, "test" if tested else "dev")
+    done = [run for v in variants for run in v["runs"] if not run["fault"]]
+    about = read_json(folder / done[0]["place"] / "data.json") if done else None
+    command = read_json(folder / done[0]["place"] / "environment.json")["command"] if done else []
+    render(
+        "study.html",
+        folder / "report.html",
+        name=folder.resolve().name,
+        grid=grid,
+        about=about,
+        one=variants[0] if len(variants) == 1 and done else None,
+        tested=tested,
+        caption_runs=runs,
+        columns=list(shown.columns),
+        rows=shown.to_numpy().tolist(),
+        runs=[run for v in variants for run in v["runs"]],
+        pictures=save_figures(figures, folder / "figures"),
+        picture_caption=_picture_caption(summary),
+        command=shlex.join(command),
+        fold_by=(read_json(folder / done[0]["place"] / "config.json")["data"]["fold_by"] or "dialogue") if done else "",
+        test_evaluated=study["test_evaluated"],
+    )
+    return StudyResult(summary, shown, caption)
+
+
+def _shown(summary: Mapping[str, Any], *, tested: bool) -> pd.DataFrame:
+    rows = []
+    for variant in summary["variants"]:
+        row: dict[str, Any] = dict(variant["labels"]) or {"preset": summary["grid"]["preset"]}
+        failed = sum(bool(run["fault"]) for run in variant["runs"])
+        row["runs"] = f"{len(variant['runs']) - failed}" + (f" ({failed} failed)" if failed else "")
+        for split in ("dev", "test") if tested else ("dev",):
+            part = variant.get(split) or {}
+            row[split] = mean_and_deviation(part.get("mean"), part.get("deviation"))
+            row[f"{split} 95 %"] = "–" if part.get("low") is None else f"{part['low']:.1f} to {part['high']:.1f}"
+        row["parameters"] = f"{variant['parameters']:,}" if "parameters" in variant else "–"
+        row["s/epoch"] = f"{variant['seconds_per_epoch']:.2f}" if "seconds_per_epoch" in variant else "–"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _axis(summary: Mapping[str, Any]) -> str | None:
+    """The first setting whose values are three or more numbers: what a curve can be drawn along."""
+    labels = [v["labels"] for v in summary["variants"]]
+    for key in labels[0]:
+        values = {row[key] for row in labels}
+        if len(values) >= 3 and all(_number(v) is not None for v in values):
+            return str(key)
+    return None
+
+
+def _figures(summary: Mapping[str, Any], split: str) -> dict[str, Figure]:
+    from dgl_merc.reports.study_figures import Bar, along_figure, scores_figure
+
+    bars: list[tuple[Mapping[str, str], Bar]] = []
+    for variant in summary["variants"]:
+        part = variant.get(split)
+        if part:
+            name = ", ".join(f"{k.rpartition('.')[2]} = {v}" for k, v in variant["labels"].items()) or summary["grid"]["preset"]
+            points = tuple(run[split] for run in variant["runs"] if run[split] is not None)
+            bars.append((variant["labels"], Bar(name, part["mean"], part["low"], part["high"], points)))
+    axis, label = _axis(summary), f"weighted F1 on {split} (%)"
+    if axis is None or not bars:
+        return {"table": scores_figure([bar for _, bar in bars], label)}
+    values = sorted({float(labels[axis]) for labels, _ in bars})
+    lines: dict[str, list[Bar | None]] = {}
+    for labels, bar in bars:
+        name = ", ".join(f"{k.rpartition('.')[2]} = {v}" for k, v in labels.items() if k != axis)
+        lines.setdefault(name, [None] * len(values))[values.index(float(labels[axis]))] = bar
+    return {"table": along_figure(values, lines, axis, label)}
+
+
+def _picture_caption(summary: Mapping[str, Any]) -> str:
+    if _axis(summary) is None:
+        return "Dot: mean over seeds. Line: its 95 % interval over dialogues and seeds. Circles: single runs."
+    return "Line: mean over seeds. Band: its 95 % interval over dialogues and seeds."

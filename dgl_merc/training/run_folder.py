@@ -1,0 +1,307 @@
+"""The folder of a run: everything that explains its numbers, written once, and opened again to predict.
+
+config.json          settings, resolved
+data.json            hashes of corpus, store and features, spec, classes, splits, widths: what a prediction or a comparison must fit
+environment.json     versions, machine, command, time
+metrics.json         per split: accuracy, weighted F1, per class, confusion, where it is right and where not; the look that dev chose
+history.json         loss and dev weighted F1 at every look
+predictions.parquet  every utterance: label, prediction, probabilities
+weights.safetensors, scaling.safetensors
+figures/*.png, report.html
+oracle.json          only with --oracle: test scores at every look, which are no result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load, save
+
+from dgl_merc.corpus import Corpus, Scaling
+from dgl_merc.corpus.bayes import ceiling_of
+from dgl_merc.corpus.storage import read_parquet
+from dgl_merc.errors import InputError, at
+from dgl_merc.evaluation.breakdown import evaluate_predictions
+from dgl_merc.files import read_json, write_bytes, write_json
+from dgl_merc.graphs import GraphSpec
+from dgl_merc.models import Model, ModelInput, build_model
+from dgl_merc.reports.run_report import write_report
+from dgl_merc.training.data import DialogueData, Flags
+from dgl_merc.training.loop import Trained
+from dgl_merc.training.prediction import prediction_table
+from dgl_merc.training.settings import Settings
+from dgl_merc.training.splits import Division, divide
+
+__all__ = ["SavedRun", "add_test", "now", "open_run", "score_table", "write_run"]
+
+
+def now() -> str:
+    """The time, as run folders write it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+        settings: resolved.
+        data: what ``data.json`` holds.
+        metrics: what ``metrics.json`` holds.
+    """
+
+    path: Path
+    settings: Settings
+    data: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Who is connected, as the model was trained with."""
+        return GraphSpec.from_json(self.data["spec"])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The C classes."""
+        return tuple(self.data["labels"])
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """What ``predictions.parquet`` holds."""
+        return read_parquet(self.path / "predictions.parquet")
+
+    def model(self, device: str = "cpu") -> Model:
+        """The model, with its weights.
+
+        Raises:
+            InputError: the weights are missing, damaged, or not this model's.
+        """
+        given = ModelInput(self.data["widths"], len(self.names), self.spec, self.settings.seed)
+        model = build_model(self.settings.model, given, self.settings.options)
+        path = self.path / "weights.safetensors"
+        try:
+            model.load_state_dict(load(path.read_bytes()))
+        except (SafetensorError, RuntimeError, FileNotFoundError) as error:
+            raise InputError(
+                f"{at(path)}expected the weights of {self.settings.model}, found a fault ({str(error).splitlines()[0]})"
+            ) from None
+        return model.to(device)
+
+    def scaling(self) -> Scaling:
+        """How features are scaled before the model sees them."""
+        path = self.path / "scaling.safetensors"
+        try:
+            arrays = load_arrays(path.read_bytes())
+        except (SafetensorError, FileNotFoundError) as error:
+            raise InputError(f"{at(path)}expected the scaling of the run, found a fault ({error})") from None
+        parts = ({k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(part)} for part in ("mean/", "std/"))
+        return Scaling(*parts)
+
+    def dialogue_data(self, corpus: Corpus, drop: Flags | None = None) -> DialogueData:
+        """A corpus as this run's model takes it.
+
+        Args:
+            corpus: with the run's modalities, widths and classes.
+            drop: [U, M] modalities to take away.
+
+        Raises:
+            InputError: names what does not fit.
+        """
+        where = at(corpus.path or corpus.name)
+        for m, width in self.data["widths"].items():
+            if m not in corpus.modalities:
+                raise InputError(
+                    f"{where}expected the modality {m}, which {self.path} was trained with; found {', '.join(corpus.modalities)}"
+                )
+            if corpus.modalities[m].width != width:
+                raise InputError(
+                    f"{where}{m}: expected vectors of width {width}, as {self.path} was trained with; found {corpus.modalities[m].width}"
+                )
+        target = str(self.data["target"])
+        labels = corpus.targets[target].labels if target in corpus.targets else ()
+        if labels != self.names:
+            raise InputError(
+                f"{where}{target}: expected the classes {', '.join(self.names)}, as {self.path} was trained with; "
+                f"found {', '.join(labels) or 'none'}"
+            )
+        return DialogueData(corpus, self.spec, self.scaling(), target, drop)
+
+    def division(self, corpus: Corpus) -> Division:
+        """The run's splits of its own corpus.
+
+        Raises:
+            InputError: not the corpus it was trained on, or other splits than it was trained with.
+        """
+        if corpus.content_sha256 != self.data["corpus"]["content_sha256"]:
+            raise InputError(f"{at(corpus.path or corpus.name)}not the corpus that {self.path} was trained on, or another state of it")
+        division = divide(corpus, self.data["target"], self.settings.data)
+        if division.to_json(self.data["target"]) != self.data["division"]:
+            raise InputError(f"{at(self.path)}its splits can't be drawn again (drawn by another version of numpy?)")
+        return division
+
+
+def open_run(path: Path) -> SavedRun:
+    """Open the folder of a finished run.
+
+    Raises:
+        InputError: not a run, or one that is damaged.
+    """
+    if not (path / "metrics.json").is_file():
+        raise InputError(f"{at(path)}expected the folder of a run with metrics.json in it, found none; `dglmerc fit` makes one")
+    config, data, metrics = (read_json(path / f"{name}.json") for name in ("config", "data", "metrics"))
+    settings = Settings.from_json(config, str(path / "config.json"))
+    missing = [key for key in ("corpus", "spec", "target", "labels", "widths", "features", "division") if key not in data]
+    if missing:
+        raise InputError(f"{at(path / 'data.json')}expected entries {', '.join(missing)}, found none; fit again with this version")
+    if "splits" not in metrics:
+        raise InputError(f"{at(path / 'metrics.json')}expected scores of splits, found none; fit again")
+    return SavedRun(path, settings, data, metrics)
+
+
+@dataclass(frozen=True)
+class Papers:
+    """What a run folder says of the run, as JSON.
+
+    Attributes:
+        config: settings.
+        data: hashes, spec, classes, splits.
+        environment: versions, machine, command, time.
+    """
+
+    config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """What a run is made of.
+
+    Attributes:
+        model: once trained, with the weights that dev chose.
+        data: features, labels, scaling.
+        division: who trains, who chooses, who is tested.
+        names: of the classes.
+        device: where the model is.
+    """
+
+    model: Model
+    data: DialogueData
+    division: Division
+    names: tuple[str, ...]
+    device: str
+
+
+def write_run(folder: Path, name: Path, papers: Papers, parts: RunParts, trained: Trained, *, test: bool) -> dict[str, Any]:
+    """Predict, measure, and write everything, figures and report last.
+
+    Args:
+        folder: to fill.
+        name: where it will stand.
+        papers: what is said of the run.
+        parts: with the trained model.
+        trained: what the loop says.
+        test: whether test is evaluated. This is where test is seen.
+
+    Returns:
+        What ``metrics.json`` holds.
+    """
+    model, data = parts.model, parts.data
+    shown = {s: d for s, d in parts.division.dialogues().items() if test or s != "test"}
+    predictions = prediction_table(model, data, parts.names, shown, device=parts.device)
+    metrics = _training_metrics(trained, model)
+    metrics["test_evaluated"] = now() if "test" in set(predictions["split"]) else None
+    metrics["splits"] = score_table(predictions, parts.names)
+    metrics |= _ceiling(data.corpus, data.spec, papers.data, metrics["splits"])
+    for key in ("config", "data", "environment"):
+        write_json(folder / f"{key}.json", getattr(papers, key))
+    write_json(folder / "history.json", {"looks": [{**asdict(e), "epoch": _whole(e.epoch)} for e in trained.history]})
+    write_bytes(folder / "predictions.parquet", predictions.to_parquet(None, index=False))
+    # bytes, then a file: safetensors' own writer has an error of its own for a full disk
+    write_bytes(folder / "weights.safetensors", save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}))
+    arrays = {f"{n}/{m}": v for n, t in (("mean", data.scaling.mean), ("std", data.scaling.std)) for m, v in t.items()}
+    write_bytes(folder / "scaling.safetensors", save_arrays(arrays))
+    write_json(folder / "metrics.json", metrics)
+    write_report(folder, name)
+    return metrics
+
+
+def _training_metrics(trained: Trained, model: Model) -> dict[str, Any]:
+    best, history = trained.best, trained.history
+    seconds = sum(e.seconds for e in history)
+    return {
+        "protocol": "the epoch was chosen on dev, by weighted F1; test is evaluated once, afterwards",
+        "chosen_look": best.number,
+        "chosen_epoch": _whole(best.epoch),
+        "chosen_step": best.step,
+        "epochs": _whole(history[-1].epoch),
+        "steps": history[-1].step,
+        "seconds_per_epoch": seconds / history[-1].epoch,
+        "seconds": seconds,
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+
+
+def score_table(predictions: pd.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
+    """Split -> everything that is measured of it."""
+    return {str(split): evaluate_predictions(part, names) for split, part in predictions.groupby("split", sort=False)}
+
+
+def add_test(run: SavedRun, corpus: Corpus, *, device: str = "cpu") -> dict[str, Any]:
+    """Evaluate test, for a run that was made without; where it was evaluated before, nothing happens.
+
+    Args:
+        run: finished.
+        corpus: the one it was trained on.
+        device: where to compute.
+
+    Returns:
+        What ``metrics.json`` holds then.
+
+    Raises:
+        InputError: another corpus.
+    """
+    metrics = dict(run.metrics)
+    if metrics["test_evaluated"]:
+        return metrics
+    division = run.division(corpus)
+    test = {"test": division.dialogues()["test"]}
+    if not len(test["test"]):
+        return metrics
+    data = run.dialogue_data(division.corpus)
+    table = prediction_table(run.model(device), data, run.names, test, device=device)
+    kept = run.predictions[run.predictions["split"] != "test"]  # of an attempt that was cut off
+    predictions = pd.concat([kept, table], ignore_index=True)
+    metrics["splits"] = {**metrics["splits"], **score_table(table, run.names)}
+    metrics |= _ceiling(data.corpus, data.spec, run.data, metrics["splits"])
+    metrics["test_evaluated"] = now()
+    write_bytes(run.path / "predictions.parquet", predictions.to_parquet(None, index=False))
+    write_json(run.path / "metrics.json", metrics)
+    write_report(run.path)
+    return metrics
+
+
+def _whole(epoch: float) -> float | int:
+    return int(epoch) if epoch == int(epoch) else epoch
+
+
+def _ceiling(corpus: Corpus, spec: GraphSpec, about: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Any]:
+    """How far the run is from the best possible score, where that is known of the corpus's own test split."""
+    test = splits.get("test")
+    if about["division"]["fold"] or not test or not test["utterances"]:
+        return {}
+    ceiling = ceiling_of(corpus, spec.modalities, causal=spec.causal)
+    if not ceiling:
+        return {}
+    distances = {f"distance_{key}": ceiling[key] - test[key] for key in ("weighted_f1", "accuracy")}
+    return {"ceiling": {"mode": "causal" if spec.causal else "offline", **ceiling, **distances}}

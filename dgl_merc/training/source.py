@@ -1,0 +1,61 @@
+"""What a run is made of, opened from a store on disk or drawn in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from dgl_merc.corpus import Corpus, open_corpus
+from dgl_merc.files import sha256
+from dgl_merc.graphs import GraphSpec, Store, open_store
+
+__all__ = ["Source", "open_source", "opened_once"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus and who is connected in it.
+
+    Attributes:
+        corpus: every byte checked against its hashes: a run vouches for it.
+        spec: of the store.
+        store: None for the embedded corpus.
+    """
+
+    corpus: Corpus
+    spec: GraphSpec
+    store: Store | None
+
+    @property
+    def name(self) -> str:
+        """What folders of its runs are called by."""
+        return self.store.path.resolve().name if self.store else "embedded"
+
+
+def open_source(store: Path | None) -> Source:
+    """Open a store and its corpus, or, without one, make the embedded corpus.
+
+    Raises:
+        InputError: not a store, or the store or its corpus is damaged.
+    """
+    if store is None:
+        from dgl_merc.corpus import synthetic
+
+        corpus = synthetic.synthetic_corpus()
+        return Source(corpus, GraphSpec(tuple(corpus.modalities)), None)
+    opened = open_store(store)
+    path = opened.corpus.path
+    assert path is not None
+    return Source(open_corpus(path, check="full"), opened.spec, opened)
+
+
+def opened_once(store: Path | None) -> Source:
+    """The same for a process that makes many runs of one source: opened again only when the store was built anew."""
+    stamp = sha256(store / "manifest.json") if store and (store / "manifest.json").is_file() else ""
+    return _opened(store, stamp)
+
+
+@lru_cache(maxsize=1)
+def _opened(store: Path | None, _stamp: str) -> Source:
+    return open_source(store)

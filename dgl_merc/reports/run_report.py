@@ -53,7 +53,7 @@ def write_report(folder: Path, name: Path | None = None) -> Path:
 
 def _draw(folder: Path, parts: dict[str, Any]) -> dict[str, str]:
     """The figures, saved, and as data URLs for the page."""
-    from dgl_merc.reports.figures import confusion_figure, curves_figure, per_class_figure
+    from dgl_merc.reports.figures import calibration_figure, confusion_figure, curves_figure, per_class_figure
 
     metrics = parts["metrics"]
     figures = {"curves": curves_figure(parts["history"]["epochs"], metrics["chosen_epoch"])}
@@ -61,6 +61,7 @@ def _draw(folder: Path, parts: dict[str, Any]) -> dict[str, str]:
     if shown["utterances"]:
         figures["confusion"] = confusion_figure(shown["confusion"], list(shown["per_class"]))
         figures["per_class"] = per_class_figure(shown["per_class"])
+        figures["calibration"] = calibration_figure(shown["calibration"])
     (folder / "figures").mkdir(exist_ok=True)
     return {name: _save(figure, folder / "figures" / f"{name}.png") for name, figure in figures.items()}
 

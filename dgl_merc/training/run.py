@@ -31,7 +31,7 @@ from safetensors.torch import save
 from dgl_merc.corpus import SPLITS, Corpus, Scaling
 from dgl_merc.corpus.bayes import ceiling_of
 from dgl_merc.errors import InputError, at
-from dgl_merc.evaluation.metrics import evaluate
+from dgl_merc.evaluation.breakdown import evaluate_predictions
 from dgl_merc.files import file_record, new_folder, write_json
 from dgl_merc.graphs import GraphSpec, Store
 from dgl_merc.models import Model, ModelInput, build_model
@@ -161,8 +161,7 @@ def _metrics(parts: _Parts, predictions: pd.DataFrame) -> dict[str, Any]:
         "splits": {},
     }
     for split, part in predictions.groupby("split", sort=False):
-        labels, predicted = (pd.Categorical(part[c], categories=list(parts.names)).codes.astype(np.int64) for c in ("label", "predicted"))
-        metrics["splits"][str(split)] = evaluate(labels, predicted, parts.names)
+        metrics["splits"][str(split)] = evaluate_predictions(part, parts.names)
     spec = parts.data.spec
     ceiling = ceiling_of(parts.data.corpus, spec.modalities, causal=spec.causal)
     test = metrics["splits"].get("test")

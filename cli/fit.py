@@ -122,16 +122,12 @@ def _print_look(look: Look, best: Look, _model: Model) -> None:
 
 def _print_result(metrics: dict[str, Any], place: Path) -> None:
     from dgl_merc.cli.console import print_line
+    from dgl_merc.cli.studies import print_splits
     from dgl_merc.files import read_json
     from dgl_merc.training.oracle import NOT_A_RESULT
 
     dev, test = metrics["splits"]["dev"], metrics["splits"].get("test")
-    division = read_json(place / "data.json")["division"]
-    if division["dev"] == "drawn":
-        count = division["splits"]["dev"]["dialogues"]
-        print_line(f"Dev was drawn from the training split: {count} dialogues (data.dev_fraction, data.split_seed)")
-    if division["speakers_in_several_splits"]:
-        print_line(f"Speakers: {division['speakers_in_several_splits']} occur in more than one split")
+    print_splits(place)
     print_line(f"Chosen on dev: epoch {metrics['chosen_epoch']:.4g} of {metrics['epochs']:.4g}, weighted F1 {dev['weighted_f1']:.2f}")
     if test and test["utterances"]:
         print_line(f"Test, evaluated once: weighted F1 {test['weighted_f1']:.2f}, accuracy {test['accuracy']:.2f}")

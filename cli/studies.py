@@ -17,7 +17,7 @@ from dgl_merc.training.oracle import NOT_A_RESULT
 from dgl_merc.training.study import Outcome
 from dgl_merc.training.summary import summarise
 
-__all__ = ["conclude", "print_outcome"]
+__all__ = ["conclude", "print_outcome", "print_splits"]
 
 
 def print_outcome(total: int) -> Callable[[Outcome], None]:
@@ -38,6 +38,16 @@ def print_outcome(total: int) -> Callable[[Outcome], None]:
     return say
 
 
+def print_splits(run: Path) -> None:
+    """What a reader must know of the splits of a run."""
+    division = read_json(run / "data.json")["division"]
+    if division["dev"] == "drawn":
+        count = division["splits"]["dev"]["dialogues"]
+        print_line(f"Dev was drawn from the training split: {count} dialogues (data.dev_fraction, data.split_seed)")
+    if division["speakers_in_several_splits"]:
+        print_line(f"Speakers: {division['speakers_in_several_splits']} occur in more than one split")
+
+
 def conclude(grid: Grid, outcomes: Sequence[Outcome], place: Path) -> None:
     """Write and print the table of a study; its failures become the error of the command.
 
@@ -47,6 +57,7 @@ def conclude(grid: Grid, outcomes: Sequence[Outcome], place: Path) -> None:
     failed = [o for o in outcomes if o.metrics is None]
     if len(failed) < len(outcomes):
         result = write_study_report(place, *summarise(grid, outcomes, place))
+        print_splits(place / next(o.cell.place for o in outcomes if o.metrics is not None))
         print_table(result.shown.set_index(result.shown.columns[0]), result.caption)
         _print_oracle([place / o.cell.place for o in outcomes])
         print_line(f"Report: {place / 'report.html'} (the table: table.txt, table.csv, table.tex, figures/table.png)")

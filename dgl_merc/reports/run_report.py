@@ -30,12 +30,20 @@ def write_report(folder: Path, name: Path | None = None) -> Path:
     return render(
         "run.html",
         folder / "report.html",
-        run=(name or folder).name,
+        run=_title((name or folder).resolve()),
         pictures=_draw(folder, parts),
         command=shlex.join(parts["environment"]["command"]),
         settings=sorted((k, str(v)) for k, v in flat_settings(parts["config"]) if k not in ("preset", "seed")),
         **parts,
     )
+
+
+def _title(place: Path) -> str:
+    """The run's folder; within a study, from the study's folder on."""
+    for root in list(place.parents)[:4]:
+        if (root / "study.json").is_file():
+            return " / ".join([root.name, *place.relative_to(root).parts])
+    return place.name
 
 
 def _draw(folder: Path, parts: dict[str, Any]) -> dict[str, str]:

@@ -24,7 +24,7 @@ __all__ = ["ablate"]
     "combination is a row.",
 )
 @SET
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs per row.")
+@click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Runs per row.")
 @click.option("--seed", type=click.IntRange(0, SEEDS), default=0, show_default=True, help="The first seed.")
 @click.option("--out", type=click.Path(path_type=Path), help="The table's folder.  [default: runs/ablate-PRESET-STORE-SETTINGS]")
 @click.option("--final", is_flag=True, help="Evaluate test, once, when all runs are there. From then on the table stays as it is.")
@@ -47,21 +47,24 @@ def ablate(
     """Fit PRESET with every combination of some settings, over seeds, and print the table: dev scores, to choose by.
 
     STORE holds the graphs; without it, the embedded corpus is used. Runs that are there already are not made again, so the same command
-    goes on where it was interrupted, and more values or seeds fill up the table. Test is not looked at before --final.
+    goes on where it was interrupted, and with more values or seeds (the earlier ones named too) it fills up the table. Test is not looked
+    at before --final.
     """
     from dgl_merc.cli.console import print_line
-    from dgl_merc.cli.studies import conclude, print_outcome
-    from dgl_merc.training.grid import Grid, variants_over
+    from dgl_merc.cli.studies import conclude, folds_of, print_outcome
+    from dgl_merc.training.grid import Grid, file_name, variants_over
+    from dgl_merc.training.settings import load_settings
     from dgl_merc.training.source import opened_once
     from dgl_merc.training.study import Plan, evaluate_test, run_study
 
     variants = variants_over(over)
-    grid = Grid(preset, words, variants, seeds_from(seed, seeds))
-    total = len(grid.cells())
     source = opened_once(store)
+    settings = load_settings(preset, words)
+    grid = Grid(preset, words, variants, seeds_from(seed, seeds), folds_of(source, settings.data))
+    total = len(grid.cells())
     device = choose_device(device, threads)
     keys = "-".join(key.rpartition(".")[2] for key in variants[0].labels)
-    place = out or Path("runs") / f"ablate-{preset}-{source.name}-{keys}"
+    place = out or Path("runs") / file_name(f"ablate-{preset}-{source.name}-{keys}")
     jobs = choose_jobs(jobs, device, threads, total)
     print_line(f"{preset} on {source.corpus.name}: {len(variants)} rows x {seeds} seeds, {jobs} at once")
     plan = Plan(store, test=False, device=device, threads=threads, command=("dglmerc", *sys.argv[1:]))

@@ -14,7 +14,9 @@ __all__ = ["compare"]
 @click.command("compare")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True, help="What they are judged on.")
-@click.option("--resamples", type=click.IntRange(100), default=10_000, show_default=True, help="Of bootstrap and permutation test.")
+@click.option(
+    "--resamples", type=click.IntRange(100, 1_000_000), default=10_000, show_default=True, help="Of bootstrap and permutation test."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the table and the picture.  [default: runs/compare-RUN-RUN...]")
 def compare(runs: tuple[str, ...], split: str, resamples: int, out: Path | None) -> None:
     """Hold runs to the first, dialogue by dialogue: by how much they differ, with a 95 % interval and a permutation test.
@@ -25,11 +27,14 @@ def compare(runs: tuple[str, ...], split: str, resamples: int, out: Path | None)
     from dgl_merc.cli.console import print_line, print_notes, print_table
     from dgl_merc.reports.comparison import write_comparison
     from dgl_merc.training.compare import compare as compare_systems
+    from dgl_merc.training.grid import file_name
     from dgl_merc.training.systems import open_system
 
     systems = [open_system(path, name) for name, path in _named(runs)]
     found = compare_systems(systems, split, resamples=resamples)
-    place = out or Path("runs") / f"compare-{'-'.join(found.names).replace('/', '_')}"[:120]
+    place = out or Path("runs") / file_name(
+        f"compare-{'-'.join(n.replace('/', '_') for n in found.names)}{'-on-dev' if split == 'dev' else ''}"
+    )
     table = found.table()
     write_comparison(place, found.to_json(), table)
     print_table(table, f"Weighted F1 on {split}; differences from {found.names[0]}, paired by dialogue")

@@ -64,7 +64,10 @@ def _print_scores(scores: dict[str, Any], title: str) -> None:
 
     rows = {n: {"utterances": v["support"], "accuracy": v["accuracy"], "F1": v["f1"]} for n, v in scores["per_class"].items()}
     rows["(all)"] = {"utterances": scores["utterances"], "accuracy": scores["accuracy"], "F1": scores["weighted_f1"]}
-    rows |= {n: {"utterances": v["utterances"], "accuracy": v["accuracy"], "F1": v["weighted_f1"]} for n, v in scores["shift"].items()}
+    rows |= {
+        f"turns: {n}": {"utterances": v["utterances"], "accuracy": v["accuracy"], "F1": v["weighted_f1"]}
+        for n, v in scores["shift"].items()
+    }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     for column in ("accuracy", "F1"):
         frame[column] = ["–" if v is None or pd.isna(v) else f"{v:.2f}" for v in frame[column]]

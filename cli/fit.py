@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ __all__ = ["fit"]
 @click.option("--preset", default="mglra", show_default=True, help="Model and settings to start from: mglra, or bilstm, the reference.")
 @SET
 @click.option("--seed", type=click.IntRange(0, SEEDS), default=0, show_default=True, help="Of weights, order, dropout and masks.")
-@click.option("--seeds", type=click.IntRange(1), help="So many runs, with seeds from --seed on; their mean, deviation and interval.")
+@click.option("--seeds", type=click.IntRange(1, 1000), help="So many runs, with seeds from --seed on; their mean, deviation and interval.")
 @click.option("--folds", type=click.IntRange(2), help="Cross-validation: so many folds of whole dialogues, a run for each.")
 @click.option("--fold-by", metavar="COLUMN", help="Leave one group out: a run for each value of a column, such as session.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/PRESET-STORE-seedN]")
@@ -46,9 +47,9 @@ def fit(
     from dgl_merc.training.settings import load_settings
     from dgl_merc.training.source import opened_once
 
-    for option, key in (("folds", "folds"), ("fold_by", "fold_by")):
-        if given[option]:
-            words = (*words, f"data.{key}={given[option]}")
+    for key in ("folds", "fold_by"):
+        if given[key]:
+            words = (*words, f"data.{key}={json.dumps(given[key])}")  # TOML's quotes: a column may be called true, or 1.5
     settings = load_settings(preset, words, seed)
     source = opened_once(store)
     device = choose_device(device, threads)
@@ -58,9 +59,11 @@ def fit(
     if several:
         _fit_several(source, store, preset, words, settings, out, device, threads, given)
         return
+    from dgl_merc.files import resolved
     from dgl_merc.training.run import fit as run_fit
 
-    place = out or Path("runs") / f"{preset}-{source.name}-seed{seed}"
+    shown = out or Path("runs") / f"{preset}-{source.name}-seed{seed}"
+    place = resolved(shown)
     metrics = run_fit(
         source.corpus,
         source.spec,
@@ -72,7 +75,7 @@ def fit(
         on_look=_print_look,
         **{key: given[key] for key in ("force", "resume", "oracle")},
     )
-    _print_result(metrics, place)
+    _print_result(metrics, place, shown)
 
 
 def _fit_several(
@@ -87,17 +90,14 @@ def _fit_several(
     given: dict[str, Any],
 ) -> None:
     """Seeds and folds: a study with one row."""
-    from dgl_merc.cli.studies import conclude, print_outcome
+    from dgl_merc.cli.studies import conclude, folds_of, print_outcome
     from dgl_merc.errors import InputError, at
-    from dgl_merc.training.data import choose_target
-    from dgl_merc.training.grid import Grid
-    from dgl_merc.training.splits import fold_names
+    from dgl_merc.training.grid import Grid, file_name
     from dgl_merc.training.study import Plan, run_study
 
     data = settings.data
-    seeds = seeds_from(settings.seed, given["seeds"] or 1)
-    folds = fold_names(source.corpus, choose_target(source.corpus, data.target), data) if not data.fold else ()
-    by = f"-{data.folds or ''}{'by-' + data.fold_by if data.fold_by else 'folds'}" if folds else ""
+    seeds, folds = seeds_from(settings.seed, given["seeds"] or 1), folds_of(source, data)
+    by = f"-{data.folds or ''}{file_name('by-' + data.fold_by) if data.fold_by else 'folds'}" if folds else ""
     place = out or Path("runs") / f"{preset}-{source.name}{by}-seed{seeds[0]}{f'to{seeds[-1]}' if len(seeds) > 1 else ''}"
     if given["force"]:
         raise InputError(
@@ -120,7 +120,7 @@ def _print_look(look: Look, best: Look, _model: Model) -> None:
     print_line(f"epoch {look.epoch:3.4g}  loss {look.loss:.4f}  dev weighted F1 {look.dev_weighted_f1:5.2f}  {look.seconds:5.2f} s{mark}")
 
 
-def _print_result(metrics: dict[str, Any], place: Path) -> None:
+def _print_result(metrics: dict[str, Any], place: Path, shown: Path) -> None:
     from dgl_merc.cli.console import print_line
     from dgl_merc.cli.studies import print_splits
     from dgl_merc.files import read_json
@@ -142,4 +142,4 @@ def _print_result(metrics: dict[str, Any], place: Path) -> None:
             f"Oracle ({NOT_A_RESULT}): epoch {best['epoch']:.4g} has test weighted F1 {best['test_weighted_f1']:.2f}, "
             f"{oracle['flattery']:+.2f} on what dev chose"
         )
-    print_line(f"Report: {place / 'report.html'}")
+    print_line(f"Report: {shown / 'report.html'}")

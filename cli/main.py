@@ -17,7 +17,7 @@ from dgl_merc.cli.evaluate import evaluate
 from dgl_merc.cli.fit import fit
 from dgl_merc.cli.import_corpus import import_corpus
 from dgl_merc.cli.verify import verify
-from dgl_merc.errors import InputError
+from dgl_merc.errors import InputError, is_out_of_memory
 from dgl_merc.version import __version__
 
 __all__ = ["Commands", "main"]
@@ -55,6 +55,10 @@ class Commands(click.Group):
             raise
         except OSError as error:
             raise Failure(_in_words(error)) from None
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise Failure(f"memory does not suffice ({str(error).splitlines()[0] if str(error) else 'MemoryError'})") from None
         except KeyboardInterrupt:
             click.echo(
                 "dglmerc: interrupted; nothing was left half-written, and the same command goes on with it (fit: with --resume)", err=True

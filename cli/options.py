@@ -24,9 +24,9 @@ SET = click.option(
 )
 DEVICE = click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1, ...")
 THREADS = click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads per run; runs beside each other gain more."
+    "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="CPU threads per run; runs beside each other gain more."
 )
-JOBS = click.option("--jobs", type=click.IntRange(1), help="Runs at once.  [default: one per free CPU; one on a GPU]")
+JOBS = click.option("--jobs", type=click.IntRange(1, 1024), help="Runs at once.  [default: one per free CPU; one on a GPU]")
 
 
 def choose_device(name: str, threads: int) -> str:

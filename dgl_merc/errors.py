@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["InputError", "at"]
+__all__ = ["DivergedError", "InUseError", "InputError", "at", "is_out_of_memory"]
 
 
 class InputError(Exception):
@@ -12,6 +12,19 @@ class InputError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class DivergedError(InputError):
+    """Training that has gone astray: its loss or its probabilities are no numbers any more. Going on would not mend it."""
+
+
+class InUseError(InputError):
+    """Another process is at work in a folder."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is Python's or torch's way to say that memory does not suffice."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("alloc" in str(error) or "out of memory" in str(error)))
 
 
 def at(

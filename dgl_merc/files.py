@@ -5,18 +5,18 @@ The only module that knows how a folder is published.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dgl_merc.errors import InputError, at
+from dgl_merc.errors import InputError, InUseError, at
 
 __all__ = [
     "check_free",
@@ -25,6 +25,8 @@ __all__ = [
     "new_folder",
     "read_json",
     "recover",
+    "replaced_folder",
+    "resolved",
     "sha256",
     "verify_files",
     "write_bytes",
@@ -85,7 +87,7 @@ def _plain(value: object) -> object:
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON, atomically: the file is complete or it is not there."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, f"{text}\n".encode())
+    write_bytes(path, f"{text}\n".encode("utf-8", "backslashreplace"))  # of a name that is no UTF-8; JSON reads it back
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -148,7 +150,7 @@ def new_folder(out: Path, *, force: bool = False, replaces: str = "") -> Iterato
         InputError: ``out`` is not free.
     """
     check_free(out, force=force, replaces=replaces)
-    out = out.resolve()  # a link keeps pointing at the folder; "." has a name
+    out = resolved(out)  # a link keeps pointing at the folder; "." has a name
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -160,6 +162,21 @@ def new_folder(out: Path, *, force: bool = False, replaces: str = "") -> Iterato
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def resolved(out: Path) -> Path:
+    """The absolute path of a folder to write, through links; it need not exist.
+
+    Raises:
+        InputError: it has no name of its own, or links go round in a circle.
+    """
+    try:
+        place = out.resolve()
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{at(out)}expected a path, found {error}") from None
+    if not place.name:
+        raise InputError(f"{at(out)}expected a folder with a name; name another place")
+    return place
+
+
 @contextmanager
 def locked(out: Path, what: str) -> Iterator[None]:
     """While the block runs, no other process gets past here with the same ``out``. A process that dies loses its lock.
@@ -169,11 +186,12 @@ def locked(out: Path, what: str) -> Iterator[None]:
         what: what is being done, for the message.
 
     Raises:
-        InputError: another process is at it.
+        InUseError: another process is at it.
     """
     import fcntl
 
-    out = out.resolve()
+    out = resolved(out)
+    made = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     path = out.with_name(f".{out.name}.lock")
     while True:
@@ -184,7 +202,7 @@ def locked(out: Path, what: str) -> Iterator[None]:
             file.seek(0)
             owner = file.read().strip() or "unknown"
             file.close()
-            raise InputError(
+            raise InUseError(
                 f"{at(out)}in use by another process ({owner}), which is {what}; wait for it, or name another folder"
             ) from None
         try:
@@ -201,19 +219,43 @@ def locked(out: Path, what: str) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         file.close()
+        with suppress(OSError):  # nothing came of it: nothing is left, not even the folders that were to hold it
+            for parent in made:
+                parent.rmdir()
 
 
 def recover(out: Path) -> None:
     """Clear away what a killed :func:`new_folder` left beside ``out``, and give back what it was about to replace. Hold the lock."""
-    out = out.resolve()
-    name = glob.escape(out.name)
-    for old in sorted(out.parent.glob(f".{name}.*.old")):
-        if out.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(out)
-    for partial in out.parent.glob(f".{name}.*.partial"):
-        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+    out = resolved(out)
+    if not out.parent.is_dir():
+        return
+    for left in sorted(out.parent.iterdir()):
+        found = re.fullmatch(rf"\.{re.escape(out.name)}\.\d+\.(old|partial)", left.name)  # not those of a neighbour called out.2
+        if found and found[1] == "old" and not (out.is_dir() and any(out.iterdir())):
+            if out.is_dir():
+                out.rmdir()
+            left.rename(out)
+        elif found:
+            shutil.rmtree(left)
+
+
+@contextmanager
+def replaced_folder(out: Path, replaces: str) -> Iterator[Path]:
+    """A folder to fill that takes the place of an earlier one of its kind: what can be made again at any time.
+
+    Args:
+        out: must not exist, be empty, or hold ``replaces``.
+        replaces: a file that every folder of the kind holds.
+
+    Raises:
+        InputError: something else is at ``out``, or another process is at it.
+    """
+    with locked(out, "writing it"):
+        recover(out)
+        if out.is_dir() and any(out.iterdir()) and not (out / replaces).is_file():
+            raise InputError(f"{at(out)}expected a new folder or one with {replaces} in it, found something else; name another folder")
+        with new_folder(out, force=True) as folder:
+            yield folder
 
 
 def publish(partial: Path, out: Path) -> None:

@@ -75,8 +75,12 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
 
 def _plain(hint: Any, value: Any, where: str, key: str) -> Any:
     """A number, a word or a truth value; a whole number serves as a number of the other kind, and as a name."""
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise InputError(f"{where}: {key} must be a number that fits 64 bits, found one of {len(str(value))} digits")
     if hint in (float, str) and isinstance(value, int) and not isinstance(value, bool):
         return hint(value)
+    if hint is str and isinstance(value, (bool, float)):
+        raise InputError(f"{where}: {key} must be a word, found {value!r}; put it into quotes: {key}='\"...\"'")
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise InputError(f"{where}: {key} must be of kind {hint.__name__}, found {value!r}")
     return value

@@ -246,7 +246,7 @@ FAULTS: dict[str, tuple[Change, tuple[str, ...], tuple[str, ...]]] = {
     "a run folder that is a file": (fine, ("fit", "graphs", "--out", MANIFEST), ("expected a folder or nothing, found a file",)),
     "a run folder below a file": (fine, ("fit", "graphs", "--out", f"{MANIFEST}/run"), ("manifest.json",)),
     "a run folder without a name": (lambda w: (w / "empty").mkdir(), ("fit", "graphs", "--out", "empty/.."), ("name",)),
-    "a run folder around the graphs": (fine, ("fit", "graphs", "--out", ".", "--force"), (".: holds", "name another folder")),
+    "a run folder around the graphs": (fine, ("fit", "graphs", "--out", ".", "--force"), ("w: holds", "name another folder")),
     "a run folder that is the graphs": (fine, ("fit", "graphs", "--out", "graphs", "--force"), ("graphs: holds", "name another folder")),
     "a run folder that is no run": (lambda w: (w / "my").mkdir() or (w / "my/thesis").touch(), ("fit", "graphs", "--out", "my", "--force"), ("my: found no metrics.json", "--force replaces only")),
     "graphs around the corpus": (fine, ("build-graphs", "corpus", ".", "--force"), (".: holds the corpus", "name another folder")),
@@ -320,7 +320,7 @@ def test_what_the_system_says_is_one_line(mine, monkeypatch, where, command, err
     monkeypatch.undo()
     monkeypatch.chdir(mine)
     if trained:
-        assert_one_line(run(*command, *SMALL), "there is an unfinished run of it", "--resume")
+        assert_one_line(run(*command, *SMALL), "is unfinished; pass --resume to go on with it")
         again = run(*command, *SMALL, "--resume")
         assert (again.exit_code, again.stderr) == (0, "")
         assert "epoch " not in again.stdout.partition("Chosen")[0], "it was trained again"

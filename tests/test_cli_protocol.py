@@ -277,8 +277,8 @@ DAMAGE = {
     "config": ("config.json", "{", "config.json: expected JSON"),
     "model": ("config.json", '{"model": "gpt"}', "expected a model among bilstm, mglra, found 'gpt'"),
     "setting": ("config.json", '{"model": "bilstm", "training": {"lrr": 1}}', "no setting training.lrr"),
-    "data": ("data.json", "{}", "data.json: expected entries corpus, spec"),
-    "metrics": ("metrics.json", "{}", "metrics.json: expected scores of splits"),
+    "data": ("data.json", "{}", "data.json: expected the entry corpus.content_sha256"),
+    "metrics": ("metrics.json", "{}", "metrics.json: expected the entry splits.dev"),
     "weights": ("weights.safetensors", "no tensors", "weights.safetensors: expected the weights of bilstm"),
     "scaling": ("scaling.safetensors", "", "scaling.safetensors: expected the scaling of the run"),
 }

@@ -193,7 +193,7 @@ def test_what_is_no_system(runs, tmp_path, make_it, said):
 
 def test_runs_whose_test_was_not_seen_are_named(runs, corpus, tmp_path):
     make(corpus, tmp_path / "blind", test=False)
-    with pytest.raises(InputError, match=r"blind: expected labelled predictions of test, found none .*--final"):
+    with pytest.raises(InputError, match=r"blind: expected predictions of test, found none .*--final"):
         compare([open_system(runs / "one"), open_system(tmp_path / "blind")])
     compare([open_system(runs / "one"), open_system(tmp_path / "blind")], "dev", resamples=200)
 
@@ -224,5 +224,5 @@ def test_a_comparison_is_written_as_table_and_picture(runs, tmp_path):
     assert numbers["systems"][1]["difference"]["p"] == found.differences[1].p
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis").touch()
-    with pytest.raises(InputError, match=r"found no comparison\.json in it"):
+    with pytest.raises(InputError, match=r"expected a new folder or one with comparison\.json in it"):
         write_comparison(tmp_path / "mine", found.to_json(), found.table())

@@ -105,7 +105,7 @@ def test_a_finished_run_is_not_run_again(corpus, tmp_path):
     again = run(corpus, tmp_path / "a", resume=True, on_look=stopping(1))
     assert again == json.loads(json.dumps(first))
     assert (tmp_path / "a" / "weights.safetensors").stat().st_mtime_ns == stamp
-    with pytest.raises(InputError, match=r"holds a run of training\.lr = 0\.01, not 0\.5; pass the same settings"):
+    with pytest.raises(InputError, match=r"holds a run of training\.lr = 0\.01, not 0\.5; name another folder, or pass --force$"):
         run(corpus, tmp_path / "a", words=("training.lr=.5",), resume=True)
     run(corpus, tmp_path / "a", words=("training.lr=.5",), resume=True, force=True)
     assert json.loads((tmp_path / "a" / "config.json").read_text())["training"]["lr"] == 0.5
@@ -129,7 +129,7 @@ def test_an_unfinished_run_of_something_else_is_kept_and_named(corpus, tmp_path,
         run(corpus, tmp_path / "a", on_look=stopping(3))
     with pytest.raises(InputError, match=said):
         run(**{"corpus": corpus, "out": tmp_path / "a", "resume": True, **change})
-    with pytest.raises(InputError, match=r"there is an unfinished run of it .*--resume"):
+    with pytest.raises(InputError, match="is unfinished; pass --resume to go on with it"):
         run(corpus, tmp_path / "a")
     seen: list[int] = []
     run(corpus, tmp_path / "a", resume=True, on_look=lambda now, *_: seen.append(now.number))

@@ -241,7 +241,7 @@ def test_a_test_that_was_cut_off_is_seen_again(source, store, tmp_path, monkeypa
     outcomes = go(g, out, source, store)
     import dgl_merc.training.run_folder as module
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dgl_merc.files import new_folder, write_json
+from dgl_merc.files import replaced_folder, write_json
 from dgl_merc.reports.page import save_figure
 from dgl_merc.reports.study_figures import Bar, differences_figure
 from dgl_merc.reports.tables import write_tables
@@ -34,7 +34,7 @@ def write_comparison(out: Path, numbers: Mapping[str, Any], table: pd.DataFrame)
     for s in systems:
         row = {"system": s["name"], **s["weighted_f1"]}
         rows.append(row | {f"difference {k}": v for k, v in (s["difference"] or {}).items()} | {"p_holm": s["p_holm"]})
-    with new_folder(out, force=True, replaces="comparison.json") as folder:
+    with replaced_folder(out, "comparison.json") as folder:
         caption = f"Weighted F1 on {split}; differences from {baseline}, paired by dialogue"
         write_tables(folder, "comparison", table.rename_axis("system").reset_index(), pd.DataFrame(rows), caption)
         save_figure(differences_figure(bars, differences, baseline, f"weighted F1 on {split} (%)"), folder / "comparison.png")

@@ -35,7 +35,7 @@ def render(template: str, path: Path, **values: Any) -> Path:
     page.filters["spread"] = lambda part: (
         _percent(part["mean"]) + ("" if part["deviation"] is None else f" ± {_percent(part['deviation'])}")
     )
-    write_bytes(path, page.get_template(template).render(**values).encode())
+    write_bytes(path, page.get_template(template).render(**values).encode("utf-8", "replace"))
     return path
 
 

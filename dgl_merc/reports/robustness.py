@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dgl_merc.files import new_folder
+from dgl_merc.files import replaced_folder
 from dgl_merc.reports.page import save_figure
 from dgl_merc.reports.study_figures import Bar, along_figure
 from dgl_merc.reports.tables import write_tables
@@ -38,7 +38,7 @@ def write_robustness(out: Path, table: pd.DataFrame, run: str, split: str) -> No
     for m, part in table.groupby("modality", sort=False):
         by_rate = dict(zip(part["rate"], part["weighted F1"], strict=True))
         lines[f"without {m}"] = [Bar("", by_rate[v]) if v in by_rate else None for v in values]
-    with new_folder(out, force=True, replaces="robustness.csv") as folder:
+    with replaced_folder(out, "robustness.csv") as folder:
         write_tables(folder, "robustness", shown_robustness(table), table, f"{run}: weighted F1 on {split} as modalities are taken away")
         figure = along_figure(values, lines, "share of the utterances it is taken from", f"weighted F1 on {split} (%)")
         save_figure(figure, folder / "robustness.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from dgl_merc.settings import flat_settings
 __all__ = ["write_report"]
 
 
-def write_report(folder: Path, name: Path | None = None) -> Path:
+def write_report(folder: Path, name: Path | None = None, metrics: Mapping[str, Any] | None = None) -> Path:
     """Draw ``figures/*.png`` and write ``report.html`` into a run folder.
 
     Args:
         folder: holds ``config.json``, ``data.json``, ``environment.json``, ``history.json`` and ``metrics.json``.
         name: what the page calls the run; default: the folder.
+        metrics: those that ``metrics.json`` is about to hold; default: those it holds.
 
     Returns:
         The page's path.
@@ -26,7 +28,8 @@ def write_report(folder: Path, name: Path | None = None) -> Path:
     Raises:
         InputError: one of the files is missing or damaged.
     """
-    parts = {key: read_json(folder / f"{key}.json") for key in ("config", "data", "environment", "history", "metrics")}
+    parts: dict[str, Any] = {key: read_json(folder / f"{key}.json") for key in ("config", "data", "environment", "history", "metrics")}
+    parts["metrics"] = metrics or parts["metrics"]
     return render(
         "run.html",
         folder / "report.html",

@@ -36,17 +36,18 @@ def evaluate_run(
         InputError: run and corpus do not fit, no labelled utterance in the split, or the test split of its own corpus before
             ``ablate --final`` has evaluated it.
     """
-    if corpus.content_sha256 == run.data["corpus"]["content_sha256"]:
+    own = corpus.content_sha256 == run.data["corpus"]["content_sha256"]
+    if own:
         corpus = run.division(corpus).corpus
-        if split == "test" and not run.metrics["test_evaluated"]:
-            raise InputError(
-                f"{at(run.path)}its test split was not evaluated yet; finish the table it belongs to (ablate --final), or pass --split dev"
-            )
     data = run.dialogue_data(corpus, drop)
     dialogues = corpus.in_split(split)
     rows = np.repeat(np.isin(np.arange(len(corpus)), dialogues), corpus.lengths)
     if not (data.labels[rows] >= 0).any():
         raise InputError(f"{at(corpus.path or corpus.name)}expected labelled utterances in {split}, found none")
+    if own and split == "test" and not run.metrics["test_evaluated"]:
+        raise InputError(
+            f"{at(run.path)}its test split was not evaluated yet; finish the table it belongs to (ablate --final), or pass --split dev"
+        )
     table = prediction_table(run.model(device), data, run.names, {split: dialogues}, device=device)
     scores: dict[str, Any] = score_table(table, run.names)[split]
     return scores, table

@@ -12,7 +12,7 @@ from typing import Any
 from dgl_merc.errors import InputError
 from dgl_merc.training.settings import Settings, load_settings
 
-__all__ = ["Cell", "Grid", "Variant", "variants_over"]
+__all__ = ["Cell", "Grid", "Variant", "file_name", "variants_over"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,17 @@ class Variant:
     @property
     def folder(self) -> str:
         """A name that any file system takes; the same for the same labels."""
-        text = ",".join(f"{k}={v}" for k, v in self.labels.items())
-        plain = re.sub(r"[^A-Za-z0-9.=,+_-]", "_", text)[:120]
-        return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+        return file_name(",".join(f"{k}={v}" for k, v in self.labels.items()))
+
+
+def file_name(text: str) -> str:
+    """What any file system takes as a name; different for different texts.
+
+    >>> file_name("lr=0.1"), file_name("a/b")
+    ('lr=0.1', 'a_b-c14cdd')
+    """
+    plain = re.sub(r"[^A-Za-z0-9.=,+_-]|^[.]", "_", text)[:120]
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)
@@ -85,14 +93,17 @@ class Grid:
             InputError: no such setting, or two rows that are the same.
         """
         settings = [self.settings(v) for v in self.variants]
+        bare = [
+            replace(s, data=replace(s.data, modalities=tuple(sorted(s.data.modalities)))) for s in settings
+        ]  # their order is the corpus's
         for a, b in itertools.combinations(range(len(settings)), 2):
-            if settings[a] == settings[b]:
+            if bare[a] == bare[b]:
                 raise InputError(
                     f"--over: {self.variants[a].folder} and {self.variants[b].folder} are the same settings; name each value once"
                 )
         cells = []
         for seed, (k, variant), fold in itertools.product(self.seeds, enumerate(self.variants), self.folds or ("",)):
-            parts = [variant.folder, f"fold-{_plain(fold)}" if fold else "", f"seed{seed}"]
+            parts = [variant.folder, f"fold-{file_name(fold)}" if fold else "", f"seed{seed}"]
             data = replace(settings[k].data, fold=fold) if fold else settings[k].data
             cells.append(Cell("/".join(p for p in parts if p), k, fold, replace(settings[k], data=data, seed=seed)))
         places = [cell.place for cell in cells]
@@ -117,10 +128,6 @@ class Grid:
         """The inverse of :meth:`to_json`."""
         variants = tuple(Variant(dict(v["labels"]), tuple(v["words"])) for v in table["variants"])
         return cls(str(table["preset"]), tuple(table["words"]), variants, tuple(table["seeds"]), tuple(table["folds"]))
-
-
-def _plain(name: str) -> str:
-    return Variant({"": name}).folder.removeprefix("=")
 
 
 def variants_over(over: Sequence[str]) -> tuple[Variant, ...]:

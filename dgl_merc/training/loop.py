@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_merc.errors import InputError
+from dgl_merc.errors import DivergedError, InputError
 from dgl_merc.evaluation.metrics import weighted_f1
 from dgl_merc.losses import class_weights, cross_entropy
 from dgl_merc.models import Model
@@ -138,7 +138,8 @@ class Trainer:
         """Train to the end, from the beginning or from the checkpoint's state.
 
         Raises:
-            InputError: a loss or a probability that is not finite, or a state that can't be read.
+            DivergedError: a loss or a probability that is not finite.
+        InputError: a state that can't be read.
         """
         self._take_up()
         order = np.random.default_rng(np.random.SeedSequence([self.seed, 1]))
@@ -209,7 +210,7 @@ class Trainer:
         epoch = p.step / self.steps_per_epoch
         loss = p.total / max(p.labelled, 1)
         if not np.isfinite(loss):
-            raise InputError(
+            raise DivergedError(
                 f"epoch {epoch:.4g}: the loss is {loss}; lower training.lr (now {s.lr}), or clip gradients (training.clip, now {s.clip})"
             )
         begun = time.perf_counter()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from dgl_merc.errors import InputError
+from dgl_merc.errors import DivergedError
 from dgl_merc.models import Model
 from dgl_merc.training.data import DialogueData, Numbers
 
@@ -33,7 +33,7 @@ def predict(
         [U, C] probabilities and [U] the utterances' rows in the corpus, in the order of the corpus.
 
     Raises:
-        InputError: a probability that is not a number: the weights are not finite, or features beyond what they can take.
+        DivergedError: a probability that is not a number: the weights are not finite, or features beyond what they can take.
     """
     model.eval()
     if not len(dialogues):
@@ -50,7 +50,7 @@ def predict(
     if np.isnan(found).any():
         row = int(where[np.isnan(found).any(axis=1)][0])
         said = data.corpus.utterances[["dialogue_id", "position"]].iloc[row].tolist()
-        raise InputError(
+        raise DivergedError(
             f"dialogue {said[0]}, utterance {said[1]}: expected probabilities, found NaN: training has gone astray; lower training.lr"
         )
     return found, where
@@ -69,7 +69,7 @@ def prediction_table(
         device: where.
 
     Raises:
-        InputError: a probability that is not a number.
+        DivergedError: a probability that is not a number.
     """
     table = data.corpus.utterances
     frames = []

@@ -1,7 +1,7 @@
 """A run: settings and a store in, a folder with everything that explains its numbers out, whatever happens on the way.
 
 While it is under way its state stands beside OUT, in ``.OUT.unfinished``; the results appear as OUT, whole, at the end. So a run that is
-killed leaves earlier results as they were and can be taken up; one that fails for its own fault (a loss that is not finite) leaves nothing.
+killed leaves earlier results as they were and can be taken up; one that diverges (a loss that is not finite) leaves nothing.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 import torch
 
 from dgl_merc.corpus import Corpus, Scaling
-from dgl_merc.errors import InputError, at
-from dgl_merc.files import check_free, file_record, locked, new_folder, read_json, recover, write_json
+from dgl_merc.errors import DivergedError, InputError, at
+from dgl_merc.files import check_free, file_record, locked, new_folder, read_json, recover, resolved, write_json
 from dgl_merc.graphs import GraphSpec, Store
 from dgl_merc.models import Model, ModelInput, build_model
 from dgl_merc.settings import flat, flat_settings
 from dgl_merc.training.checkpoint import Checkpoint
 from dgl_merc.training.data import DialogueData, choose_target
 from dgl_merc.training.environment import describe_environment
-from dgl_merc.training.loop import Look, OnLook, Trainer
+from dgl_merc.training.loop import Look, OnLook, Trained, Trainer
 from dgl_merc.training.oracle import Oracle
-from dgl_merc.training.run_folder import Papers, RunParts, add_test, now, open_run, write_run
+from dgl_merc.training.run_folder import Papers, RunParts, add_test_locked, now, open_run, write_run
 from dgl_merc.training.settings import Settings
 from dgl_merc.training.splits import Division, divide
 from dgl_merc.version import __version__
@@ -76,33 +76,30 @@ def fit(
         InputError: settings and corpus do not fit, ``out`` is not free or in use by another process, an unfinished run of other settings,
             or the loss is not finite.
     """
+    out = resolved(out)
     for source in (corpus.path, store.path if store else None):
-        if source is not None and source.resolve().is_relative_to(out.resolve()):
+        if source is not None and source.resolve().is_relative_to(out):
             raise InputError(f"{at(out)}holds {source}, which the run is made of; name another folder")
     task = _task(corpus, spec, settings, store)
     with _ONE_AT_A_TIME, locked(out, "fitting"):
         recover(out)
-        work = unfinished(out)
-        if resume and (out / "metrics.json").is_file() and (not force or not _differences(*_plans(out, task))):
-            return _finished(task, corpus, out, work, device=device, test=test)
+        if resume and (out / "metrics.json").is_file() and not (force and _differences(*_plans(out, task))):
+            return _finished(task, corpus, out, device=device, test=test, oracle=oracle)
         check_free(out, force=force, replaces="metrics.json")
+        inside = [p.parent for p in out.glob("*/**/metrics.json")]
+        if inside:
+            raise InputError(f"{at(out)}holds other runs ({inside[0]}); --force replaces a run alone: name another folder")
         machine = {"device": device, "threads": torch.get_num_threads(), "oracle": oracle, **_versions()}
-        _begin(work, out, {"settings": task.config, "data": task.about, "machine": machine}, force=force, resume=resume)
+        work = _begin(out, {"settings": task.config, "data": task.about, "machine": machine}, force=force, resume=resume)
         try:
-            with torch.random.fork_rng():
-                parts, trainer = _make(task, device, work)
-                watcher = Oracle(work, parts.data, task.division.dialogues()["test"], device) if oracle else None
-                trainer.on_look = _each(watcher, on_look)
-                trained = trainer.run()
-            if watcher:
-                watcher.finish(trained.best)
+            parts, trained, watcher = _train(task, device, work, oracle=oracle, on_look=on_look)
             papers = Papers(task.config, task.about, {**describe_environment(), "command": list(command), "finished": now()})
             with new_folder(out, force=force, replaces="metrics.json") as folder:
                 if watcher:
                     shutil.copy(watcher.path, folder / watcher.path.name)
                 metrics = write_run(folder, out, papers, parts, trained, test=test)
-        except InputError:
-            shutil.rmtree(work)  # its own fault: going on would end the same
+        except DivergedError:
+            shutil.rmtree(work)  # going on would end the same
             raise
         except BaseException:
             if not (work / "state.json").is_file():
@@ -110,6 +107,18 @@ def fit(
             raise
         shutil.rmtree(work)
     return metrics
+
+
+def _train(task: _Task, device: str, work: Path, *, oracle: bool, on_look: OnLook | None) -> tuple[RunParts, Trained, Oracle | None]:
+    """From the beginning or from the state in ``work``; torch's generator is given back."""
+    with torch.random.fork_rng():
+        parts, trainer = _make(task, device, work)
+        watcher = Oracle(work, parts.data, task.division.dialogues()["test"], device) if oracle else None
+        trainer.on_look = _each(watcher, on_look)
+        trained = trainer.run()
+    if watcher:
+        watcher.finish(trained.best)
+    return parts, trained, watcher
 
 
 @dataclass(frozen=True)
@@ -198,29 +207,39 @@ def unfinished(out: Path) -> Path:
     return out.with_name(f".{out.name}.unfinished")
 
 
-def _finished(task: _Task, corpus: Corpus, out: Path, work: Path, *, device: str, test: bool) -> dict[str, Any]:
+def _finished(task: _Task, corpus: Corpus, out: Path, *, device: str, test: bool, oracle: bool) -> dict[str, Any]:
     """The results of a run that needs nothing more, or test alone."""
-    _check_same(*_plans(out, task), f"{at(out)}holds a run of")
+    work = unfinished(out)
+    there, here = _plans(out, task)
+    for difference in _differences(there, here):
+        hint = " (with --resume: what was begun to replace it goes on)" if work.exists() else ""
+        raise InputError(f"{at(out)}holds a run of {difference}; name another folder, or pass --force{hint}")
+    if oracle and not (out / "oracle.json").is_file():
+        raise InputError(f"{at(out)}was finished without --oracle; name another folder, or pass --force to run it again")
+    if work.exists() and not _differences(
+        read_json(work / "plan.json") if (work / "plan.json").is_file() else here, here, without="machine."
+    ):
+        shutil.rmtree(work)  # left by a kill between the results and this
     run = open_run(out)
-    shutil.rmtree(work, ignore_errors=True)  # left by a kill between the results and this
-    return add_test(run, corpus, device=device) if test else dict(run.metrics)
+    return add_test_locked(run, corpus, device=device) if test else dict(run.metrics)
 
 
-def _begin(work: Path, out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> None:
+def _begin(out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> Path:
     """A folder for the state: that of an earlier run of the same plan, or a new one."""
+    work = unfinished(out)
     if work.exists() and not all((work / name).is_file() for name in ("plan.json", "state.json")):
         shutil.rmtree(work)  # killed before there was anything to go on with
     if work.exists():
-        if resume:
-            _check_same(read_json(work / "plan.json"), plan, f"{at(out)}was begun with")
-            return
+        differences = _differences(read_json(work / "plan.json"), plan) if resume else []
+        if resume and not differences:
+            return work
         if not force:
-            raise InputError(
-                f"{at(out)}there is an unfinished run of it (in {work.name}); pass --resume to go on with it, or --force to begin anew"
-            )
+            said = f"was begun with {differences[0]}; pass the same settings" if resume else "is unfinished; pass --resume to go on with it"
+            raise InputError(f"{at(out)}a run of it (in {work.name}) {said}, name another folder, or begin anew with --force")
         shutil.rmtree(work)
     work.mkdir(parents=True)
     write_json(work / "plan.json", plan)
+    return work
 
 
 _ELSEWHERE = {"data.corpus.path", "data.corpus.name", "data.store_manifest_sha256"}  # a corpus may move, a store be built again
@@ -232,19 +251,14 @@ def _plans(out: Path, task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
     return there, {"settings": task.config, "data": task.about}
 
 
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], without: str = "-") -> list[str]:
+    """What differs between two plans, under the keys that a person knows; keys that begin with ``without`` are passed over."""
     old, new = (
         {**dict(flat({k: v for k, v in plan.items() if k != "settings"})), **dict(flat_settings(plan.get("settings", {})))}
         for plan in (there, here)
     )
-    keys = [key for key in {**new, **old} if key not in _ELSEWHERE and old.get(key) != new.get(key)]
+    keys = [k for k in {**new, **old} if k not in _ELSEWHERE and not k.startswith(without) and old.get(k) != new.get(k)]
     return [f"{key} = {old.get(key)}, not {new.get(key)}" for key in keys]
-
-
-def _check_same(there: Mapping[str, Any], here: Mapping[str, Any], said: str) -> None:
-    """Names the first entry that differs."""
-    for difference in _differences(there, here):
-        raise InputError(f"{said} {difference}; pass the same settings or another folder, or begin anew with --force")
 
 
 def _versions() -> dict[str, str]:

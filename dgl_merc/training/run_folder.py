@@ -13,7 +13,7 @@ oracle.json          only with --oracle: test scores at every look, which are no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,12 +26,12 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load, save
 
-from dgl_merc.corpus import Corpus, Scaling
+from dgl_merc.corpus import SPLITS, Corpus, Scaling
 from dgl_merc.corpus.bayes import ceiling_of
 from dgl_merc.corpus.storage import read_parquet
 from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.breakdown import evaluate_predictions
-from dgl_merc.files import read_json, write_bytes, write_json
+from dgl_merc.files import locked, read_json, write_bytes, write_json
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.models import Model, ModelInput, build_model
 from dgl_merc.reports.run_report import write_report
@@ -41,7 +41,7 @@ from dgl_merc.training.prediction import prediction_table
 from dgl_merc.training.settings import Settings
 from dgl_merc.training.splits import Division, divide
 
-__all__ = ["SavedRun", "add_test", "now", "open_run", "score_table", "write_run"]
+__all__ = ["SavedRun", "add_test", "add_test_locked", "now", "open_run", "score_table", "write_run"]
 
 
 def now() -> str:
@@ -77,8 +77,19 @@ class SavedRun:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """What ``predictions.parquet`` holds."""
-        return read_parquet(self.path / "predictions.parquet")
+        """What ``predictions.parquet`` holds.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        table = read_parquet(self.path / "predictions.parquet")
+        needed = ["split", "dialogue_id", "position", "label", "predicted", *(f"p_{name}" for name in self.names)]
+        missing = [column for column in needed if column not in table]
+        if missing:
+            raise InputError(
+                f"{at(self.path / 'predictions.parquet')}expected the columns {', '.join(needed)}; missing: {', '.join(missing)}"
+            )
+        return table
 
     def model(self, device: str = "cpu") -> Model:
         """The model, with its weights.
@@ -150,6 +161,21 @@ class SavedRun:
         return division
 
 
+_DATA = (
+    *("corpus.content_sha256", "spec", "target", "labels", "widths", "features", "division.fold", "division.speakers_in_several_splits"),
+    *(f"division.splits.{split}.sha256" for split in SPLITS),
+)
+_METRICS = ("splits.dev", "test_evaluated", "chosen_epoch", "seconds_per_epoch", "parameters")
+
+
+def _keys(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every entry of a nested table, tables included."""
+    for key, value in table.items():
+        yield prefix + key, value
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
 def open_run(path: Path) -> SavedRun:
     """Open the folder of a finished run.
 
@@ -160,11 +186,11 @@ def open_run(path: Path) -> SavedRun:
         raise InputError(f"{at(path)}expected the folder of a run with metrics.json in it, found none; `dglmerc fit` makes one")
     config, data, metrics = (read_json(path / f"{name}.json") for name in ("config", "data", "metrics"))
     settings = Settings.from_json(config, str(path / "config.json"))
-    missing = [key for key in ("corpus", "spec", "target", "labels", "widths", "features", "division") if key not in data]
-    if missing:
-        raise InputError(f"{at(path / 'data.json')}expected entries {', '.join(missing)}, found none; fit again with this version")
-    if "splits" not in metrics:
-        raise InputError(f"{at(path / 'metrics.json')}expected scores of splits, found none; fit again")
+    for name, table, needed in (("data", data, _DATA), ("metrics", metrics, _METRICS)):
+        there = {key for key, _ in _keys(table)}
+        missing = [key for key in needed if key not in there]
+        if missing:
+            raise InputError(f"{at(path / f'{name}.json')}expected the entry {missing[0]}, found none; fit again with this version")
     return SavedRun(path, settings, data, metrics)
 
 
@@ -269,8 +295,16 @@ def add_test(run: SavedRun, corpus: Corpus, *, device: str = "cpu") -> dict[str,
         What ``metrics.json`` holds then.
 
     Raises:
-        InputError: another corpus.
+        InputError: another corpus, or another process is at the run.
     """
+    with locked(run.path, "evaluating test"):
+        return add_test_locked(open_run(run.path), corpus, device=device)
+
+
+def add_test_locked(run: SavedRun, corpus: Corpus, *, device: str = "cpu") -> dict[str, Any]:
+    """:func:`add_test` for who holds the run's lock."""
+    for left in run.path.rglob(".*.partial"):  # of an attempt that was cut off
+        left.unlink()
     metrics = dict(run.metrics)
     if metrics["test_evaluated"]:
         return metrics
@@ -280,14 +314,13 @@ def add_test(run: SavedRun, corpus: Corpus, *, device: str = "cpu") -> dict[str,
         return metrics
     data = run.dialogue_data(division.corpus)
     table = prediction_table(run.model(device), data, run.names, test, device=device)
-    kept = run.predictions[run.predictions["split"] != "test"]  # of an attempt that was cut off
-    predictions = pd.concat([kept, table], ignore_index=True)
+    kept = run.predictions[run.predictions["split"] != "test"]
     metrics["splits"] = {**metrics["splits"], **score_table(table, run.names)}
     metrics |= _ceiling(data.corpus, data.spec, run.data, metrics["splits"])
     metrics["test_evaluated"] = now()
-    write_bytes(run.path / "predictions.parquet", predictions.to_parquet(None, index=False))
-    write_json(run.path / "metrics.json", metrics)
-    write_report(run.path)
+    write_bytes(run.path / "predictions.parquet", pd.concat([kept, table], ignore_index=True).to_parquet(None, index=False))
+    write_report(run.path, metrics=metrics)
+    write_json(run.path / "metrics.json", metrics)  # last: until it says so, test counts as unseen and all of this is done again
     return metrics
 
 

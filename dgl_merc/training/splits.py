@@ -136,8 +136,9 @@ def _groups(corpus: Corpus, column: str) -> npt.NDArray[np.object_]:
     table, where = corpus.utterances, corpus.path or corpus.name
     if column not in table:
         raise InputError(f"{at(where)}no column {column!r} to fold by; there are {', '.join(map(str, table.columns))}")
-    if table[column].isna().any():
-        row = int(np.argmax(table[column].isna().to_numpy()))
+    empty = table[column].isna() | (table[column].astype(str) == "")
+    if empty.any():
+        row = int(np.argmax(empty.to_numpy()))
         raise InputError(
             f"{at(where, dialogue=table['dialogue_id'].iloc[row], utterance=table['position'].iloc[row])}"
             f"expected a {column} to fold by, found an empty cell"

@@ -10,20 +10,24 @@ takes up what an earlier, interrupted study left. A run that fails (its loss is 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
 
-from dgl_merc.errors import InputError, at
-from dgl_merc.files import locked, read_json, write_json
+from dgl_merc.errors import InputError, InUseError, at, is_out_of_memory
+from dgl_merc.files import locked, read_json, resolved, write_json
 from dgl_merc.training.grid import Cell, Grid
 from dgl_merc.training.run import fit
 from dgl_merc.training.run_folder import add_test, now, open_run
 from dgl_merc.training.source import Source, opened_once
+
+_PATIENCE = 60.0  # seconds to wait for another process to leave a run
 
 __all__ = ["Outcome", "Plan", "evaluate_test", "run_study"]
 
@@ -83,19 +87,25 @@ def run_study(
         One per run, in the order of ``grid.cells()``.
 
     Raises:
-        InputError: something else is in ``out``, it is in use, or its test scores were seen and the grid is another.
+        InputError: something else is in ``out``, it is in use, the grid lacks rows or seeds that are there, its test scores were seen and
+            the grid is another, or a process that made runs was killed.
     """
-    cells = grid.cells()
+    out, cells = resolved(out), grid.cells()
+    plan = replace(plan, store=plan.store.resolve() if plan.store else None)  # a worker may stand elsewhere
     with locked(out, "running a study"):
         _begin(out, grid, source, test=plan.test)
         found: dict[str, Outcome] = {}
-        calls = (delayed(_run)(cell, plan, out.resolve()) for cell in cells)
-        for outcome in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
-            found[outcome.cell.place] = outcome
-            if on_outcome:
-                on_outcome(outcome)
-        if plan.test and all(o.metrics for o in found.values()):
-            _mark_tested(out)
+        calls = (delayed(_run)(cell, plan, out, source.corpus.content_sha256, os.getpid()) for cell in cells)
+        try:
+            for outcome in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
+                found[outcome.cell.place] = outcome
+                if on_outcome:
+                    on_outcome(outcome)
+        except BrokenExecutor:
+            raise InputError(
+                f"{at(out)}a process that made runs was killed (too little memory for {jobs} at once?); "
+                "the same command goes on with the rest"
+            ) from None
     return [found[cell.place] for cell in cells]
 
 
@@ -113,37 +123,77 @@ def _begin(out: Path, grid: Grid, source: Source, *, test: bool) -> None:
                 f"{at(out)}its test scores were seen ({about['test_evaluated']}), so its table stays as it is; "
                 "name another folder for another grid"
             )
+        for key, said in (("variants", "rows"), ("seeds", "seeds")):
+            lacking = [e for e in old.get(key) or [] if e not in about[key]]
+            if lacking:
+                named = lacking[0]["labels"] if key == "variants" else lacking[0]
+                raise InputError(f"{at(out)}holds {said} that are not asked for now ({named}); name them too, or another folder")
     elif out.is_dir() and any(out.iterdir()):
         raise InputError(f"{at(out)}expected a new folder or a study with study.json in it, found something else; name another folder")
     elif out.exists() and not out.is_dir():
         raise InputError(f"{at(out)}expected a folder or nothing, found a file; name another place")
     out.mkdir(parents=True, exist_ok=True)
     write_json(path, about)
+    if test:
+        _mark_tested(out)
 
 
-def _run(cell: Cell, plan: Plan, out: Path) -> Outcome:
-    """One run, in whatever process joblib chose."""
+def _run(cell: Cell, plan: Plan, out: Path, corpus: str, parent: int) -> Outcome:
+    """One run, in whatever process joblib chose: this one, a child of it, or one of a cluster."""
     import torch
 
     begun = time.perf_counter()
     torch.set_num_threads(plan.threads)
+    is_child = os.getppid() == parent
+
+    def alone(*_: object) -> None:
+        if is_child and os.getppid() != parent:
+            raise SystemExit("the study this run belongs to is gone")  # its state is kept; the next one goes on with it
+
+    metrics, fault = None, ""
     try:
-        source = opened_once(plan.store)
-        metrics = fit(
-            source.corpus,
-            source.spec,
-            cell.settings,
-            out / cell.place,
-            store=source.store,
-            command=plan.command,
-            resume=True,
-            device=plan.device,
-            test=plan.test,
-            oracle=plan.oracle,
+        source = _source(plan, corpus)
+        metrics = _waiting(
+            lambda: fit(
+                source.corpus,
+                source.spec,
+                cell.settings,
+                out / cell.place,
+                store=source.store,
+                command=plan.command,
+                resume=True,
+                device=plan.device,
+                test=plan.test,
+                oracle=plan.oracle,
+                on_look=alone,
+            )
         )
     except InputError as error:
-        return Outcome(cell, None, str(error), time.perf_counter() - begun)
-    return Outcome(cell, metrics, "", time.perf_counter() - begun)
+        fault = str(error)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fault = f"memory does not suffice ({str(error).splitlines()[0] if str(error) else 'MemoryError'})"
+    return Outcome(cell, metrics, fault, time.perf_counter() - begun)
+
+
+def _source(plan: Plan, corpus: str) -> Source:
+    source = opened_once(plan.store)
+    if source.corpus.content_sha256 != corpus:
+        raise InputError(f"{at(source.corpus.path or source.corpus.name)}not the corpus of the study, as this worker sees it")
+    return source
+
+
+def _waiting(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Try again while another process is at the run: a worker of a study that was killed ends at its next look at dev."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return make()
+        except InUseError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def _mark_tested(out: Path) -> None:
@@ -173,6 +223,9 @@ def evaluate_test(out: Path, source: Source, outcomes: Sequence[Outcome], *, dev
             f"{at(out)}{len(failed)} of {len(outcomes)} runs failed ({failed[0].cell.place}: {failed[0].fault}); test stays unseen"
         )
     with locked(out, "evaluating test"):
+        places = {cell.place for cell in Grid.from_json(read_json(out / "study.json")).cells()}
+        if places != {outcome.cell.place for outcome in outcomes}:
+            raise InputError(f"{at(out)}its grid was changed meanwhile; run the same command again")
         _mark_tested(out)  # before it is: from here on the grid is what it is
         for outcome in outcomes:
             metrics = add_test(open_run(out / outcome.cell.place), source.corpus, device=device)

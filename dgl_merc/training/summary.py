@@ -66,14 +66,16 @@ def summarise(grid: Grid, outcomes: Sequence[Outcome], out: Path) -> tuple[dict[
 
 def _scores(system: System, split: str) -> dict[str, Any] | None:
     """Of a split; with folds, those of a seed are put together on test, where each utterance stands once, and averaged on dev."""
+    if any(split not in run.metrics["splits"] for run in system.runs):
+        return None
     found = system.scores(split)
-    if sum(len(v) for v in found.values()) < len(system.runs):
+    if not found:
         return None
     if split == "dev" and system.folds != ("",):
         means = [float(np.mean(v)) for v in found.values()]
         deviation = float(np.std(means, ddof=1)) if len(means) > 1 else None
         return {"mean": float(np.mean(means)), "deviation": deviation, "low": None, "high": None, "seeds": len(means)}
-    if len({len(v) for v in found.values()}) > 1:  # a fold of some seed failed
+    if len(system.runs) < len(system.seeds) * len(system.folds):  # a fold of some seed failed
         return None
     return asdict(estimate(system.counts(split)))
 

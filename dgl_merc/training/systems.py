@@ -57,10 +57,16 @@ class System:
         return dict(self.runs[0].data["features"])
 
     def scores(self, split: str) -> dict[int, list[float]]:
-        """Seed -> weighted F1 of its runs, one a fold; what is not evaluated is left out."""
+        """Seed -> weighted F1 of its runs, one a fold; without those that have no labelled utterance there.
+
+        Raises:
+            InputError: a run has not evaluated the split.
+        """
         found: dict[int, list[float]] = {}
         for run in self.runs:
-            value = (run.metrics["splits"].get(split) or {}).get("weighted_f1")
+            if split not in run.metrics["splits"]:
+                raise InputError(f"{at(run.path)}expected scores of {split}, found none{_hint(run, split)}")
+            value = run.metrics["splits"][split]["weighted_f1"]
             if value is not None:
                 found.setdefault(run.settings.seed, []).append(value)
         return found
@@ -79,11 +85,13 @@ class System:
                     continue
                 table = run.predictions
                 part = table[(table["split"] == split) & table["label"].notna()]
-                if not len(part):
-                    raise InputError(f"{at(run.path)}expected labelled predictions of {split}, found none{_hint(run, split)}")
+                if split not in set(table["split"]):
+                    raise InputError(f"{at(run.path)}expected predictions of {split}, found none{_hint(run, split)}")
                 frames.append(part.set_index(["dialogue_id", "position", "label"])["predicted"])
             columns[seed] = pd.concat(frames)
         index = columns[self.seeds[0]].index
+        if not len(index):
+            raise InputError(f"{self.name}: expected labelled utterances in {split}, found none")
         if index.has_duplicates or any(not index.sort_values().equals(c.index.sort_values()) for c in columns.values()):
             raise InputError(f"{self.name}: expected every seed to judge each utterance of {split} once; fit all folds with all seeds")
         return pd.DataFrame(columns).sort_index().reset_index()

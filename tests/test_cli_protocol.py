@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dgl_merc.cli.main import main
-from dgl_merc.corpus import save_corpus
+from dgl_merc.corpus import Corpus, open_corpus, save_corpus
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.graphs.build import BuildOptions, build_store
@@ -51,8 +52,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = save_corpus(replace(made, utterances=table), folder / "corpus")
     build_store(corpus, folder / "graphs", GraphSpec(tuple(corpus.modalities)), BuildOptions(edges=False))
     lacking = table.assign(split=table["split"].replace("dev", "train"), speaker="Joey")
-    order = pd.Series(np.arange(len(table))).to_numpy()
-    corpus = save_corpus(replace(made, utterances=lacking.iloc[order]), folder / "nodev")
+    corpus = save_corpus(replace(made, utterances=lacking), folder / "nodev")
     build_store(corpus, folder / "nodev-graphs", GraphSpec(tuple(corpus.modalities)), BuildOptions(edges=False))
     good("fit", folder / "graphs", "--preset", "bilstm", *SMALL, *LEARNT, "--seeds", 2, "--out", folder / "study")
     return folder
@@ -126,8 +126,10 @@ def test_the_oracle_is_no_result_and_changes_nothing(mine):
     assert not (mine / "plain" / "oracle.json").exists()
     for name in ("weights.safetensors", "predictions.parquet"):
         assert (mine / "plain" / name).read_bytes() == (mine / "seen" / name).read_bytes()
-    shown, blind = ((mine / name / "report.html").read_text() for name in ("seen", "plain"))
-    assert f"{oracle['best']['test_weighted_f1']:.1f} test" not in shown or f"{oracle['best']['test_weighted_f1']:.1f} test" in blind
+    pages = [(mine / name / "report.html").read_text() for name in ("seen", "plain")]
+    cards = [re.findall(r"<b>([^<]*)</b><span>([^<]*)", page) for page in pages]
+    assert cards[0] == cards[1], "the report shows what the oracle saw"
+    assert len(cards[0]) >= 4
     lines = good("fit", "graphs", "--preset", "bilstm", *SMALL, "--out", "several", "--oracle", "--seeds", 2)
     assert any("Oracle (not a result" in line and "mean of 2 runs" in line for line in lines)
 
@@ -239,6 +241,15 @@ FAULTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no such fold": ((*FIT, "--set", "data.folds=2", "--set", "data.fold=3"), ("no fold '3'; there are 1, 2",)),
     "a fold of nothing": ((*FIT, "--set", "data.fold=3"), ("data.fold names fold '3'",)),
     "seeds over a run": (("fit", "graphs", "--preset", "bilstm", *SMALL, "--out", "study/seed0", "--seeds", "2"), ("expected a new folder or a study",)),
+    "no folder": (("fit", "graphs", "--preset", "bilstm", *SET, "--out", "/"), ("expected a folder with a name",)),
+    "a grid in no folder": (("ablate", "bilstm", "graphs", "--over", "training.lr=.1", "--out", "/"), ("expected a folder with a name",)),
+    "more than memory": ((*FIT, "--set", "model.hidden=1000000000"), ("memory does not suffice",)),
+    "more than a number": ((*FIT, "--set", f"model.hidden={'9' * 30}"), ("model.hidden must be a number that fits 64 bits, found one of 30 digits",)),
+    "a rate of many digits": ((*FIT, "--set", f"training.lr={'9' * 400}"), ("fits 64 bits",)),
+    "a fold that is a number": ((*FIT, "--set", "data.fold_by=1.5"), ("data.fold_by must be a word, found 1.5; put it into quotes",)),
+    "many threads": ((*FIT, "--threads", "99999999999"), ("'--threads'",)),
+    "many resamples": (("compare", "study/seed0", "study/seed1", "--resamples", "10000000000000"), ("'--resamples'",)),
+    "the same modalities twice": (("ablate", "bilstm", "graphs", "--over", "data.modalities=text+audio,audio+text"), ("are the same settings",)),
     "an impossible folder": (("fit", "graphs", "--preset", "bilstm", *SET, "--out", "/proc/run"), ("/proc",)),
     "no grid": (("ablate", "bilstm", "graphs"), ("Missing option '--over'",)),
     "an unknown preset": (("ablate", "bilstn", "graphs", "--over", "training.lr=1,2"), ("no preset 'bilstn'",)),
@@ -273,15 +284,79 @@ def test_a_fault_is_one_line_and_leaves_nothing(mine, fault):
     assert {str(p) for p in mine.rglob("*")} == before
 
 
+def test_odd_names_are_only_names(mine):
+    """A column called true or 1.5, a value with a slash, a class called shift: words, not what they look like."""
+    corpus = open_corpus(mine / "corpus")
+    dialogue = np.repeat(np.arange(len(corpus)), corpus.lengths)
+    table = corpus.utterances.assign(**{"true": dialogue % 2, "1.5": dialogue % 2 == 1, "a/b": np.where(dialogue % 2, "x/y", "z")})
+    target = corpus.targets["emotion"]
+    renamed = replace(target, labels=tuple({"sad": "shift", "happy": "nan"}.get(n, n) for n in target.labels))
+    table["emotion"] = table["emotion"].replace({"sad": "shift", "happy": "nan"})
+    saved = save_corpus(replace(corpus, utterances=table, targets={"emotion": renamed}, path=None), mine / "odd")
+    build_store(saved, mine / "odd-graphs", GraphSpec(tuple(saved.modalities)), BuildOptions(edges=False))
+    for column, folder in (("true", "by-true"), ("1.5", "by-1.5"), ("a/b", "by-a_b-*")):
+        good("fit", "odd-graphs", "--preset", "bilstm", *SMALL, "--fold-by", column)
+        (place,) = (mine / "runs").glob(f"bilstm-odd-graphs-{folder}-seed0")
+        assert len(list(place.glob("fold-*/seed0/metrics.json"))) == 2
+    lines = good("evaluate", place / "fold-z" / "seed0", "odd-graphs")
+    assert sum(line.startswith("| shift ") for line in lines) == 1
+    assert sum(line.startswith("| turns: shift ") for line in lines) == 1
+
+
+def test_a_grid_goes_over_folds(mine):
+    good(
+        "ablate",
+        "bilstm",
+        "graphs",
+        "--over",
+        "training.lr=.01,.05",
+        "--set",
+        "data.folds=2",
+        *SMALL,
+        "--seeds",
+        1,
+        "--out",
+        "t",
+        "--final",
+    )
+    assert len(list((mine / "t").glob("training.lr=*/fold-*/seed0/metrics.json"))) == 4
+    table = pd.read_csv(mine / "t" / "table.csv")
+    assert table["test mean"].notna().all()
+
+
+def test_a_comparison_on_dev_does_not_replace_the_one_on_test(mine):
+    good("compare", "study/seed0", "study/seed1", "--resamples", 100)
+    good("compare", "study/seed0", "study/seed1", "--resamples", 100, "--split", "dev")
+    splits = {p.name: json.loads((p / "comparison.json").read_text())["split"] for p in (mine / "runs").iterdir()}
+    assert splits == {"compare-seed0-seed1": "test", "compare-seed0-seed1-on-dev": "dev"}
+
+
+def test_a_corpus_without_test_is_said_to_have_none(mine):
+    corpus = open_corpus(mine / "corpus")
+    keep = (corpus.utterances["split"] != "test").to_numpy()
+    parts = {m: x[keep[corpus.presence[:, k]]] for k, (m, x) in enumerate(corpus.features.items())}
+    saved = save_corpus(Corpus.build("x", corpus.utterances[keep], parts, corpus.targets), mine / "notest")
+    build_store(saved, mine / "notest-graphs", GraphSpec(tuple(saved.modalities)), BuildOptions(edges=False))
+    lines = good("fit", "notest-graphs", "--preset", "bilstm", *SMALL, "--seeds", 2, "--out", "n")
+    assert not any("test" in line for line in lines if "notest" not in line and not line.startswith("Report"))
+    assert_one_line(run("evaluate", "n/seed0", "notest-graphs"), "expected labelled utterances in test, found none")
+    assert_one_line(run("compare", "n/seed0", "n/seed1"), "expected predictions of test, found none")
+    assert_one_line(
+        run("fit", "notest-graphs", "--preset", "bilstm", *SET, "--oracle", "--out", "o"), "--oracle: expected a labelled test utterance"
+    )
+    assert not (mine / "o").exists()
+
+
 DAMAGE = {
     "config": ("config.json", "{", "config.json: expected JSON"),
     "model": ("config.json", '{"model": "gpt"}', "expected a model among bilstm, mglra, found 'gpt'"),
     "setting": ("config.json", '{"model": "bilstm", "training": {"lrr": 1}}', "no setting training.lrr"),
     "data": ("data.json", "{}", "data.json: expected the entry corpus.content_sha256"),
     "metrics": ("metrics.json", "{}", "metrics.json: expected the entry splits.dev"),
+    "division": ("data.json", '{"corpus": {"content_sha256": ""}, "spec": {}, "target": "", "labels": [], "widths": {}, "features": {}, "division": {}}', "expected the entry division.fold"),
     "weights": ("weights.safetensors", "no tensors", "weights.safetensors: expected the weights of bilstm"),
     "scaling": ("scaling.safetensors", "", "scaling.safetensors: expected the scaling of the run"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DAMAGE)
@@ -294,6 +369,8 @@ def test_a_damaged_run_is_named(mine, name):
 def test_damaged_predictions_are_named(mine):
     (mine / "study" / "seed0" / "predictions.parquet").write_text("x")
     assert_one_line(run("compare", "study/seed0", "study/seed1"), "predictions.parquet: expected a parquet file")
+    pd.read_parquet(mine / "study/seed1/predictions.parquet").drop(columns="label").to_parquet(mine / "study/seed0/predictions.parquet")
+    assert_one_line(run("compare", "study/seed0", "study/seed1"), "predictions.parquet: expected the columns split, ", "missing: label")
 
 
 def test_another_corpus_is_held_to_the_run(mine):

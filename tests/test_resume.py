@@ -15,7 +15,6 @@ import torch
 
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.errors import InputError
-from dgl_merc.files import locked, recover
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.models import MODELS
 from dgl_merc.training import fit, load_settings
@@ -166,6 +165,85 @@ def test_a_diverging_run_leaves_earlier_results_and_nothing_else(corpus, tmp_pat
         assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_run_that_could_not_be_written_can_still_be(corpus, tmp_path):
+    """Somebody else's folder appears where the results belong, after the training."""
+    run(corpus, tmp_path / "whole")
+
+    def intrude(look: Any, *_: object) -> None:
+        if look.number == 5:
+            (tmp_path / "a").mkdir()
+            (tmp_path / "a" / "thesis").touch()
+
+    with pytest.raises(InputError, match="exists and is not empty"):
+        run(corpus, tmp_path / "a", on_look=intrude)
+    (tmp_path / "a" / "thesis").rename(tmp_path / "thesis")
+    seen: list[int] = []
+    run(corpus, tmp_path / "a", resume=True, on_look=lambda now, *_: seen.append(now.number))
+    assert seen == [], "it was trained again"
+    assert left(tmp_path / "a") == left(tmp_path / "whole")
+
+
+def test_a_replacement_that_was_cut_off_goes_on_with_both_flags(corpus, tmp_path):
+    other = ("training.lr=.5",)
+    run(corpus, tmp_path / "a")
+    run(corpus, tmp_path / "b", words=other)
+    first = left(tmp_path / "a")
+    with pytest.raises(Stop):
+        run(corpus, tmp_path / "a", words=other, force=True, on_look=stopping(3))
+    assert left(tmp_path / "a") == first
+    run(corpus, tmp_path / "a", resume=True)  # the finished one: it needs nothing, and the other's state is not its own
+    assert (tmp_path / ".a.unfinished" / "state.json").is_file()
+    with pytest.raises(InputError, match=r"holds a run of training\.lr = 0\.01, not 0\.5; .* --force \(with --resume: what was begun"):
+        run(corpus, tmp_path / "a", words=other, resume=True)
+    seen: list[int] = []
+    run(corpus, tmp_path / "a", words=other, resume=True, force=True, on_look=lambda now, *_: seen.append(now.number))
+    assert seen == [3, 4, 5]
+    assert left(tmp_path / "a") == left(tmp_path / "b")
+    with pytest.raises(Stop):
+        run(corpus, tmp_path / "a", force=True, on_look=stopping(2))
+    run(corpus, tmp_path / "a", words=("training.lr=.1",), resume=True, force=True)  # of something else: begun anew
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["training"]["lr"] == 0.1
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_force_replaces_one_run_and_not_those_inside(corpus, tmp_path):
+    run(corpus, tmp_path / "a")
+    run(corpus, tmp_path / "a" / "x" / "inside")
+    with pytest.raises(InputError, match=r"holds other runs \(.*inside\); --force replaces a run alone"):
+        run(corpus, tmp_path / "a", force=True)
+    assert (tmp_path / "a" / "x" / "inside" / "metrics.json").is_file()
+
+
+def test_the_oracle_s_file_of_a_cut_run_is_that_of_a_whole_one(corpus, tmp_path):
+    run(corpus, tmp_path / "whole", oracle=True)
+    saved = Checkpoint.save
+    for look in (2, 4):
+
+        def cut(*args: Any, look: int = look) -> None:
+            if len(args[3]["history"]) == look:
+                raise Stop  # the oracle has written this look, the state has not
+            saved(*args)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Checkpoint, "save", cut)
+            with pytest.raises(Stop):
+                run(corpus, tmp_path / "cut", oracle=True, resume=True)
+    run(corpus, tmp_path / "cut", oracle=True, resume=True)
+    pair = [json.loads((tmp_path / name / "oracle.json").read_text()) for name in ("whole", "cut")]
+    assert pair[0] == pair[1]
+    assert [e["number"] for e in pair[0]["looks"]] == [1, 2, 3, 4, 5]
+    run(corpus, tmp_path / "plain")
+    with pytest.raises(InputError, match="was finished without --oracle"):
+        run(corpus, tmp_path / "plain", oracle=True, resume=True)
+
+
+def test_a_folder_that_is_where_one_stands(corpus, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run(corpus, Path())
+    assert "<h1>here</h1>" in (tmp_path / "here" / "report.html").read_text()
+
+
 # ---- the state on disk
 
 
@@ -241,29 +319,6 @@ def test_a_folder_in_use_is_refused(corpus, tmp_path):
     assert (tmp_path / ".a.lock").exists(), "vacuous: the other process left no lock behind"
     run(corpus, tmp_path / "a", force=True)
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
-
-
-def test_a_lock_holds_against_the_same_process_and_is_given_back(tmp_path):
-    with locked(tmp_path / "x", "trying"):
-        with pytest.raises(InputError, match="in use"), locked(tmp_path / "x", "trying"):
-            pass
-        with locked(tmp_path / "y", "trying"):
-            pass
-    with locked(tmp_path / "x", "trying"):
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_replacement_left_is_put_right(tmp_path):
-    for name in (".a.12.old", ".a.13.partial", ".ab.1.old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "f").write_text(name)
-    recover(tmp_path / "a")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".ab.1.old", "a"]
-    assert (tmp_path / "a" / "f").read_text() == ".a.12.old"
-    (tmp_path / ".a.14.old").mkdir()
-    recover(tmp_path / "a")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".ab.1.old", "a"]
 
 
 # ---- kill -9

@@ -170,6 +170,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one value": ({"fold_by": "corpus"}, "expected two or more values of corpus, found 'x' alone"),
     "empty cells": ({"fold_by": "half"}, "dialogue .*, utterance 0: expected a half to fold by, found an empty cell"),
+    "empty words": ({"fold_by": "blank"}, "dialogue .*, utterance 0: expected a blank to fold by, found an empty cell"),
     "too many folds": ({"folds": 22}, "expected at least 22 dialogues for 22 folds, found 21"),
     "more folds than groups": ({"folds": 4, "fold_by": "session"}, "expected at least 4 values of session for 4 folds, found 3"),
     "no such fold": ({"folds": 3, "fold": "4"}, r"no fold '4'; there are 1, 2, 3 \(data\.fold\)"),
@@ -181,7 +182,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 def test_faults_of_folds(corpus, name):
     given, said = FAULTS[name]
     half = corpus.utterances["session"].where(corpus.utterances["split"] != "dev")
-    c = replace(corpus, utterances=corpus.utterances.assign(corpus="x", half=half))
+    c = replace(corpus, utterances=corpus.utterances.assign(corpus="x", half=half, blank=half.fillna("")))
     with pytest.raises(InputError, match=said):
         divide(c, "emotion", DataSettings(**given))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import warnings
 from dataclasses import replace
@@ -15,7 +17,7 @@ import pytest
 
 from dgl_merc.corpus import save_corpus
 from dgl_merc.corpus.synthetic import synthetic_corpus
-from dgl_merc.errors import InputError
+from dgl_merc.errors import InputError, InUseError
 from dgl_merc.evaluation.metrics import weighted_f1
 from dgl_merc.files import locked
 from dgl_merc.graphs import GraphSpec
@@ -236,23 +238,28 @@ def test_final_sees_test_once_and_closes_the_table(source, store, tmp_path, monk
             go(other, out, source, store)
 
 
-def test_a_test_that_was_cut_off_is_seen_again(source, store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["write_bytes", "write_report", "write_json"])
+def test_a_test_that_was_cut_off_is_seen_again_and_nothing_is_stale(source, store, tmp_path, monkeypatch, where):
     g, out = grid(seeds=1), tmp_path / "s"
     outcomes = go(g, out, source, store)
     import dgl_merc.training.run_folder as module
 
     def fail(*_: object, **__: object) -> None:
+        (out / "seed0" / ".report.html.partial").touch()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_report", fail)
-        patch.setattr(module, "write_json", fail)
+        patch.setattr(module, where, fail)
         with pytest.raises(KeyboardInterrupt):
             list(evaluate_test(out, source, outcomes))
+    assert open_run(out / "seed0").metrics["test_evaluated"] is None
     (again,) = evaluate_test(out, source, outcomes)
-    predictions = open_run(out / "seed0").predictions
-    assert predictions["split"].value_counts()["test"] == (source.corpus.utterances["split"] == "test").sum()
-    assert again.metrics["splits"]["test"]["utterances"] > 0
+    run = open_run(out / "seed0")
+    assert run.predictions["split"].value_counts()["test"] == (source.corpus.utterances["split"] == "test").sum()
+    page = (out / "seed0" / "report.html").read_text()
+    assert "evaluated once, afterwards" in page
+    assert f"{again.metrics['splits']['test']['weighted_f1']:.1f}</b><span>test weighted F1" in page
+    assert not list((out / "seed0").rglob("*.partial"))
 
 
 def test_test_of_another_corpus_is_refused(source, store, tmp_path):
@@ -276,8 +283,96 @@ def test_a_study_is_not_mixed_with_something_else(source, store, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="found a file"):
         go(grid(seeds=1), tmp_path / "file", source, store)
-    with locked(tmp_path / "s", "running a study"), pytest.raises(InputError, match="in use by another process"):
+    with locked(tmp_path / "s", "running a study"), pytest.raises(InUseError):
         go(grid(seeds=1), tmp_path / "s", source, store)
+
+
+def test_a_table_is_not_cut_by_asking_for_less(source, store, tmp_path):
+    go(grid("training.lr=.01,.05", seeds=2), tmp_path / "s", source, store)
+    for less, said in (
+        (grid("training.lr=.02", seeds=2), r"holds rows that are not asked for now .*0*\.01"),
+        (grid("training.lr=.01,.05", seeds=1), r"holds seeds .*1"),
+    ):
+        with pytest.raises(InputError, match=said):
+            go(less, tmp_path / "s", source, store)
+
+
+def test_a_grid_that_changed_meanwhile_is_not_tested(source, store, tmp_path):
+    outcomes = go(grid("training.lr=.01", seeds=1), tmp_path / "s", source, store)
+    go(grid("training.lr=.01,.05", seeds=1), tmp_path / "s", source, store)
+    with pytest.raises(InputError, match="its grid was changed meanwhile"):
+        list(evaluate_test(tmp_path / "s", source, outcomes))
+
+
+@pytest.mark.slow
+def test_workers_are_told_where_the_graphs_are(store, tmp_path, monkeypatch):
+    """Workers outlive a study; they may stand in another folder than the one a relative path was meant from."""
+    hashes = []
+    for k in range(2):
+        corpus = save_corpus(synthetic_corpus(10 + k, (4, 2, 2), with_ceilings=False), tmp_path / f"w{k}" / "corpus")
+        build_store(corpus, tmp_path / f"w{k}" / "graphs", GraphSpec(tuple(corpus.modalities)), BuildOptions(edges=False))
+        monkeypatch.chdir(tmp_path / f"w{k}")
+        outcomes = go(grid(), Path("study"), open_source(Path("graphs")), Path("graphs"), jobs=2)
+        assert not [o.fault for o in outcomes if o.fault]
+        hashes.append({open_run(Path("study") / o.cell.place).data["corpus"]["content_sha256"] for o in outcomes})
+        assert hashes[-1] == {corpus.content_sha256}
+    assert hashes[0] != hashes[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_worker_that_is_killed_is_one_line(source, store, tmp_path):
+    killed: list[int] = []
+
+    def kill(_outcome: Outcome) -> None:
+        children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        for pid in {int(p) for file in children for p in file.read_text().split()}:
+            if "popen_loky" in Path(f"/proc/{pid}/cmdline").read_text() and not killed:
+                killed.append(pid)
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(InputError, match=r"a process that made runs was killed .*; the same command goes on with the rest"):
+        go(grid(seeds=6), tmp_path / "s", source, store, jobs=2, on_outcome=kill)
+    outcomes = go(grid(seeds=6), tmp_path / "s", source, store)
+    assert [bool(o.metrics) for o in outcomes] == [True] * 6
+
+
+def test_memory_that_does_not_suffice_is_the_fault_of_a_run(source, store, tmp_path, monkeypatch):
+    errors = iter(
+        [
+            MemoryError(),
+            RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+            RuntimeError("a bug"),
+        ]
+    )
+
+    def fail(*_: object, **__: object) -> None:
+        raise next(errors)
+
+    monkeypatch.setattr(study_module, "fit", fail)
+    outcomes = go(grid(seeds=2), tmp_path / "s", source, store)
+    assert all(o.fault.startswith("memory does not suffice") for o in outcomes)
+    with pytest.raises(RuntimeError, match="a bug"):
+        go(grid(seeds=2), tmp_path / "s", source, store)
+
+
+def test_a_run_in_use_is_waited_for(source, store, tmp_path, monkeypatch):
+    made, tries = fit, []
+
+    def busy(*args: Any, **options: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise InUseError("in use by another process")
+        return made(*args, **options)
+
+    monkeypatch.setattr(study_module, "fit", busy)
+    monkeypatch.setattr(study_module.time, "sleep", lambda _: None)
+    (outcome,) = go(grid(seeds=1), tmp_path / "s", source, store)
+    assert (outcome.fault, len(tries)) == ("", 3)
+    monkeypatch.setattr(study_module, "_PATIENCE", -1.0)
+    tries.clear()
+    (outcome,) = go(grid(seeds=1), tmp_path / "s", source, store)
+    assert "in use" in outcome.fault
 
 
 # ---- its numbers
@@ -319,3 +414,20 @@ def test_folds_are_put_together(source, store, tmp_path):
     dev = [np.mean([o.metrics["splits"]["dev"]["weighted_f1"] for o in outcomes if o.cell.settings.seed == s]) for s in (0, 1)]
     assert row["dev"]["mean"] == pytest.approx(np.mean(dev))
     assert row["dev"]["low"] is None
+
+
+def test_a_fold_without_labels_is_left_out_of_the_pooled_score(store, tmp_path):
+    made = open_source(store).corpus
+    thirds = np.repeat([f"S{k % 3}" for k in range(len(made))], made.lengths)
+    table = made.utterances.assign(third=thirds, emotion=made.utterances["emotion"].where(thirds != "S1"))
+    corpus = save_corpus(replace(made, utterances=table, path=None), tmp_path / "corpus")
+    path = build_store(corpus, tmp_path / "graphs", GraphSpec(tuple(corpus.modalities)), BuildOptions(edges=False)).path
+    g = Grid("bilstm", (*SMALL, "data.fold_by=third"), seeds=(0,), folds=("S0", "S1", "S2"))
+    outcomes = go(g, tmp_path / "s", open_source(path), path, test=True)
+    assert [o.metrics["splits"]["test"]["utterances"] > 0 for o in outcomes] == [True, False, True]
+    (row,) = summarise(g, outcomes, tmp_path / "s")[0]["variants"]
+    parts = [pd.read_parquet(tmp_path / "s" / f"fold-S{k}/seed0/predictions.parquet").query("split == 'test'") for k in (0, 2)]
+    both = pd.concat(parts).dropna(subset="label")
+    names = list(corpus.targets["emotion"].labels)
+    want = weighted_f1(*(pd.Categorical(both[c], categories=names).codes for c in ("label", "predicted")))
+    assert row["test"]["mean"] == pytest.approx(want)

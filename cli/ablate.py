@@ -52,10 +52,10 @@ def ablate(
     """
     from dgl_merc.cli.console import print_line
     from dgl_merc.cli.studies import conclude, folds_of, print_outcome
-    from dgl_merc.training.grid import Grid, file_name, variants_over
+    from dgl_merc.studies.grid import Grid, file_name, variants_over
+    from dgl_merc.studies.study import Plan, evaluate_test, run_study
     from dgl_merc.training.settings import load_settings
     from dgl_merc.training.source import opened_once
-    from dgl_merc.training.study import Plan, evaluate_test, run_study
 
     variants = variants_over(over)
     source = opened_once(store)

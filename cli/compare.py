@@ -26,9 +26,9 @@ def compare(runs: tuple[str, ...], split: str, resamples: int, out: Path | None)
     """
     from dgl_merc.cli.console import print_line, print_notes, print_table
     from dgl_merc.reports.comparison import write_comparison
-    from dgl_merc.training.compare import compare as compare_systems
-    from dgl_merc.training.grid import file_name
-    from dgl_merc.training.systems import open_system
+    from dgl_merc.studies.compare import compare as compare_systems
+    from dgl_merc.studies.grid import file_name
+    from dgl_merc.studies.systems import open_system
 
     systems = [open_system(path, name) for name, path in _named(runs)]
     found = compare_systems(systems, split, resamples=resamples)

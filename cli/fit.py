@@ -92,8 +92,8 @@ def _fit_several(
     """Seeds and folds: a study with one row."""
     from dgl_merc.cli.studies import conclude, folds_of, print_outcome
     from dgl_merc.errors import InputError, at
-    from dgl_merc.training.grid import Grid, file_name
-    from dgl_merc.training.study import Plan, run_study
+    from dgl_merc.studies.grid import Grid, file_name
+    from dgl_merc.studies.study import Plan, run_study
 
     data = settings.data
     seeds, folds = seeds_from(settings.seed, given["seeds"] or 1), folds_of(source, data)

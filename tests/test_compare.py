@@ -19,9 +19,9 @@ from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.errors import InputError
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.reports.comparison import write_comparison
+from dgl_merc.studies.compare import compare
+from dgl_merc.studies.systems import open_system
 from dgl_merc.training import fit, load_settings
-from dgl_merc.training.compare import compare
-from dgl_merc.training.systems import open_system
 
 WORDS = ("model.hidden=5", "training.max_epochs=2", "training.batch_size=5")
 

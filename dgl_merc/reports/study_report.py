@@ -42,8 +42,8 @@ def write_study_report(folder: Path, summary: Mapping[str, Any], numbers: pd.Dat
 
     Args:
         folder: of the study.
-        summary: of :func:`dgl_merc.training.summary.summarise`.
-        numbers: of :func:`dgl_merc.training.summary.score_rows`.
+        summary: of :func:`dgl_merc.studies.summary.summarise`.
+        numbers: of :func:`dgl_merc.studies.summary.score_rows`.
     """
     study, variants = read_json(folder / "study.json"), summary["variants"]
     tested = any(v.get("test") for v in variants)

@@ -22,7 +22,7 @@ from joblib import Parallel, delayed
 
 from dgl_merc.errors import InputError, InUseError, at, is_out_of_memory
 from dgl_merc.files import locked, read_json, resolved, write_json
-from dgl_merc.training.grid import Cell, Grid
+from dgl_merc.studies.grid import Cell, Grid
 from dgl_merc.training.run import fit
 from dgl_merc.training.run_folder import add_test, now, open_run
 from dgl_merc.training.source import Source, opened_once

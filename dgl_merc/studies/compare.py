@@ -10,7 +10,7 @@ import pandas as pd
 
 from dgl_merc.errors import InputError
 from dgl_merc.evaluation.statistics import Difference, Estimate, difference, estimate, holm, score
-from dgl_merc.training.systems import System, check_comparable
+from dgl_merc.studies.systems import System, check_comparable
 
 __all__ = ["Comparison", "compare"]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from dgl_merc.evaluation.statistics import estimate
-from dgl_merc.training.grid import Grid
+from dgl_merc.studies.grid import Grid
+from dgl_merc.studies.study import Outcome
+from dgl_merc.studies.systems import System, system_of
 from dgl_merc.training.run_folder import open_run
-from dgl_merc.training.study import Outcome
-from dgl_merc.training.systems import System, system_of
 
 __all__ = ["score_rows", "summarise"]
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 # Before torch is imported: with more threads than free cores its tiny operations mostly wait for each other, and take ten times as long.
@@ -28,3 +31,26 @@ def meld_dir() -> Path:
     """The folder of MELD's official files, or a skip."""
     need("data", (DATA / "meld").is_dir(), f"no MELD files at {DATA / 'meld'}")
     return DATA / "meld"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny store: eight training, three dev and four test dialogues, in two sessions."""
+    from dgl_merc.corpus import save_corpus
+    from dgl_merc.corpus.synthetic import synthetic_corpus
+    from dgl_merc.graphs import GraphSpec
+    from dgl_merc.graphs.build import BuildOptions, build_store
+
+    folder = tmp_path_factory.mktemp("study")
+    made = synthetic_corpus(0, (8, 3, 4), with_ceilings=False)
+    sessions = np.repeat([f"Ses{k % 2}" for k in range(len(made))], made.lengths)
+    corpus = save_corpus(replace(made, utterances=made.utterances.assign(session=sessions)), folder / "corpus")
+    return build_store(corpus, folder / "graphs", GraphSpec(tuple(corpus.modalities)), BuildOptions(edges=False)).path
+
+
+@pytest.fixture(scope="module")
+def source(store: Path) -> Any:
+    """The same, opened."""
+    from dgl_merc.training.source import open_source
+
+    return open_source(store)

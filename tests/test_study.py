@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from study_cases import SMALL, go, grid
 
 from dgl_merc.corpus import save_corpus
 from dgl_merc.corpus.synthetic import synthetic_corpus
@@ -22,35 +23,11 @@ from dgl_merc.graphs import GraphSpec
 from dgl_merc.graphs.build import BuildOptions, build_store
 from dgl_merc.studies import study as study_module
 from dgl_merc.studies.grid import Grid, Variant, variants_over
-from dgl_merc.studies.study import Outcome, Plan, evaluate_test, run_study
+from dgl_merc.studies.study import Outcome, evaluate_test
 from dgl_merc.studies.summary import summarise
 from dgl_merc.training import fit
 from dgl_merc.training.run_folder import add_test, open_run
-from dgl_merc.training.source import Source, open_source
-
-SMALL = ("model.hidden=5", "training.max_epochs=2", "training.batch_size=5")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study")
-    made = synthetic_corpus(0, (8, 3, 4), with_ceilings=False)
-    sessions = np.repeat([f"Ses{k % 2}" for k in range(len(made))], made.lengths)
-    corpus = save_corpus(replace(made, utterances=made.utterances.assign(session=sessions)), folder / "corpus")
-    return build_store(corpus, folder / "graphs", GraphSpec(tuple(corpus.modalities)), BuildOptions(edges=False)).path
-
-
-@pytest.fixture(scope="module")
-def source(store) -> Source:
-    return open_source(store)
-
-
-def grid(*over: str, seeds: int = 2, **more: Any) -> Grid:
-    return Grid("bilstm", SMALL, variants_over(over) if over else (Variant(),), tuple(range(seeds)), **more)
-
-
-def go(g: Grid, out: Path, source: Source, store: Path, *, test: bool = False, **options: Any) -> list[Outcome]:
-    return run_study(g, Plan(store, test=test), out, source, **options)
+from dgl_merc.training.source import open_source
 
 
 def table(g: Grid, outcomes: list[Outcome], out: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dgl_merc.errors import InputError
 from dgl_merc.evaluation.statistics import Difference, Estimate, difference, estimate, holm, score
+from dgl_merc.reports.tables import mean_and_deviation
 from dgl_merc.studies.systems import System, check_comparable
 
 __all__ = ["Comparison", "compare"]
@@ -41,7 +42,11 @@ class Comparison:
         """A row per system, for people."""
         rows = []
         for e, d, p in zip(self.estimates, self.differences, self.adjusted, strict=True):
-            row = {"seeds": e.seeds, "weighted F1": _with_deviation(e), "95 % interval": f"{e.low:.2f} to {e.high:.2f}"}
+            row = {
+                "seeds": e.seeds,
+                "weighted F1": mean_and_deviation(e.mean, e.deviation),
+                "95 % interval": f"{e.low:.2f} to {e.high:.2f}",
+            }
             row["difference"] = "" if d is None else f"{d.effect:+.2f}"
             row["95 % interval of it"] = "" if d is None else f"{d.low:+.2f} to {d.high:+.2f}"
             row["p"] = "" if d is None else _p(d.p)
@@ -57,10 +62,6 @@ class Comparison:
             for n, s, e, d, p in zip(self.names, self.scores, self.estimates, self.differences, self.adjusted, strict=True)
         ]
         return {"split": self.split, "baseline": self.names[0], "systems": systems, "notes": list(self.notes)}
-
-
-def _with_deviation(e: Estimate) -> str:
-    return f"{e.mean:.2f}" if e.deviation is None else f"{e.mean:.2f} ± {e.deviation:.2f}"
 
 
 def _p(value: float | None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from dgl_merc.cli.options import DEVICE, JOBS, SEEDS, SET, STORE, THREADS, choose_device, choose_jobs, seeds_from
+from dgl_merc.errors import InputError
 
 __all__ = ["ablate"]
 
@@ -58,6 +59,9 @@ def ablate(
     from dgl_merc.training.source import opened_once
 
     variants = variants_over(over)
+    splitting = [key for key in variants[0].labels if key in ("data.folds", "data.fold_by", "data.fold")]
+    if splitting:
+        raise InputError(f"--over {splitting[0]}: all rows of a table have the same splits; pass --set {splitting[0]}=...")
     source = opened_once(store)
     settings = load_settings(preset, words)
     grid = Grid(preset, words, variants, seeds_from(seed, seeds), folds_of(source, settings.data))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dgl_merc.errors import InputError
+from dgl_merc.files import resolved
 
 __all__ = ["compare"]
 
@@ -49,9 +50,9 @@ def _named(runs: tuple[str, ...]) -> list[tuple[str, Path]]:
     pairs = []
     for run in runs:
         name, equals, folder = run.partition("=")
-        named = bool(equals) and not Path(run).exists()
+        named = bool(equals) and not Path(run).exists() and Path(folder).exists()
         pairs.append((name, Path(folder)) if named else ("", Path(run)))
-    parts = [path.resolve().parts for _, path in pairs]
+    parts = [resolved(path).parts for _, path in pairs]
     depth = next((n for n in range(1, max(map(len, parts)) + 1) if len({p[-n:] for p in parts}) == len(parts)), 0)
     if not depth:
         raise InputError(f"expected different runs, found {', '.join(runs)}")

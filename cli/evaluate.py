@@ -25,17 +25,19 @@ __all__ = ["evaluate"]
     "the masks depend on --drop-seed alone, so every model loses the same.",
 )
 @click.option("--drop-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the masks.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the table and the picture; default: only printed.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for what was found; default: only printed.")
 @DEVICE
 @THREADS
 def evaluate(
     run: Path, store: Path | None, split: str, drop: tuple[str, ...], drop_seed: int, out: Path | None, device: str, threads: int
 ) -> None:
-    """Evaluate the model of RUN on the corpus of STORE, or, without one, on the embedded corpus.
+    """Evaluate the model of RUN on the corpus of STORE, or, without one, on the corpus it was trained on.
 
     RUN is the folder of one run. Nothing in it is changed.
     """
     from dgl_merc.cli.console import print_line, print_table
+    from dgl_merc.corpus import open_corpus
+    from dgl_merc.files import replaced_folder, write_json
     from dgl_merc.reports.robustness import shown_robustness, write_robustness
     from dgl_merc.training.evaluate import evaluate_run, robustness
     from dgl_merc.training.run_folder import open_run
@@ -44,14 +46,19 @@ def evaluate(
     saved = open_run(run)
     rates = _rates(drop)
     device = choose_device(device, threads)
-    source = opened_once(store)
+    corpus = opened_once(store).corpus if store or not saved.data["corpus"].get("path") else open_corpus(Path(saved.data["corpus"]["path"]))
     if not rates:
-        scores, _ = evaluate_run(saved, source.corpus, split, device=device)
-        _print_scores(scores, f"{run}: {split} of {source.corpus.name}")
+        scores, predictions = evaluate_run(saved, corpus, split, device=device)
+        _print_scores(scores, f"{run}: {split} of {corpus.name}")
+        if out:
+            with replaced_folder(out, "evaluation.json") as folder:
+                predictions.to_parquet(folder / "predictions.parquet", index=False)
+                write_json(folder / "evaluation.json", {"run": str(run), "corpus": corpus.content_sha256, "split": split, **scores})
+            print_line(f"Written to {out}: evaluation.json and predictions.parquet")
         return
-    table = robustness(saved, source.corpus, split, rates, seed=drop_seed, device=device)
+    table = robustness(saved, corpus, split, rates, seed=drop_seed, device=device)
     shown = shown_robustness(table)
-    print_table(shown.set_index("modality"), f"{run}: weighted F1 on {split} of {source.corpus.name}, with modalities taken away")
+    print_table(shown.set_index("modality"), f"{run}: weighted F1 on {split} of {corpus.name}, with modalities taken away")
     if out:
         write_robustness(out, table, run.resolve().name, split)
         print_line(f"Written to {out}: robustness.txt, .csv, .tex and .png")

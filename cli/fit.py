@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgl_merc.cli.options import DEVICE, JOBS, SEEDS, SET, STORE, THREADS, choose_device, choose_jobs, seeds_from
+from dgl_merc.errors import InputError
 
 if TYPE_CHECKING:
     from dgl_merc.models import Model
@@ -25,8 +26,16 @@ __all__ = ["fit"]
 @SET
 @click.option("--seed", type=click.IntRange(0, SEEDS), default=0, show_default=True, help="Of weights, order, dropout and masks.")
 @click.option("--seeds", type=click.IntRange(1, 1000), help="So many runs, with seeds from --seed on; their mean, deviation and interval.")
-@click.option("--folds", type=click.IntRange(2), help="Cross-validation: so many folds of whole dialogues, a run for each.")
-@click.option("--fold-by", metavar="COLUMN", help="Leave one group out: a run for each value of a column, such as session.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    help="Cross-validate: so many folds of whole dialogues, a run for each, instead of the corpus's own splits.",
+)
+@click.option(
+    "--fold-by",
+    metavar="COLUMN",
+    help="Leave one group out: a run for each value of a column, such as session.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/PRESET-STORE-seedN]")
 @DEVICE
 @THREADS
@@ -48,6 +57,8 @@ def fit(
     from dgl_merc.training.source import opened_once
 
     for key in ("folds", "fold_by"):
+        if given[key] == "":
+            raise InputError("--fold-by: expected the name of a column, found nothing")
         if given[key]:
             words = (*words, f"data.{key}={json.dumps(given[key])}")  # TOML's quotes: a column may be called true, or 1.5
     settings = load_settings(preset, words, seed)
@@ -91,7 +102,7 @@ def _fit_several(
 ) -> None:
     """Seeds and folds: a study with one row."""
     from dgl_merc.cli.studies import conclude, folds_of, print_outcome
-    from dgl_merc.errors import InputError, at
+    from dgl_merc.errors import at
     from dgl_merc.studies.grid import Grid, file_name
     from dgl_merc.studies.study import Plan, run_study
 

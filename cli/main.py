@@ -5,6 +5,9 @@ Importing this module loads click and nothing heavy; commands import what they n
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from typing import IO, Any
 
 import click
@@ -45,7 +48,11 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal that can't show a character is no reason to fail
         try:
+            os.getcwd()  # torch aborts where the working folder is gone
             return super().invoke(ctx)
         except click.UsageError as error:
             raise _failure(error) from None

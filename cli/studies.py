@@ -75,7 +75,7 @@ def conclude(grid: Grid, outcomes: Sequence[Outcome], place: Path) -> None:
 
 
 def _print_oracle(runs: Sequence[Path]) -> None:
-    flattery = [read_json(run / "oracle.json")["flattery"] for run in runs if (run / "oracle.json").is_file()]
+    flattery = [read_json(run / "oracle.json").get("flattery", 0.0) for run in runs if (run / "oracle.json").is_file()]
     if flattery:
         mean = sum(flattery) / len(flattery)
         print_line(f"Oracle ({NOT_A_RESULT}): choosing epochs by test would show {mean:+.2f} points more, mean of {len(flattery)} runs")

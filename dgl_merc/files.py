@@ -110,7 +110,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{at(path)}expected a file, found none") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or a number of more digits than Python reads
         raise InputError(f"{at(path)}expected JSON, found something else ({error})") from None
     if not isinstance(value, dict):
         raise InputError(f"{at(path)}expected a JSON object, found {type(value).__name__}")
@@ -170,6 +170,9 @@ def resolved(out: Path) -> Path:
     """
     try:
         place = out.resolve()
+        str(place).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(out)!a}: expected a path in UTF-8; name another place") from None
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{at(out)}expected a path, found {error}") from None
     if not place.name:

@@ -110,7 +110,8 @@ def assign(table: dict[str, Any], word: str) -> None:
 def _value(text: str) -> Any:
     padded = f"0{text}" if text.startswith(".") else text
     try:
-        return tomllib.loads(f"v = {padded}")["v"]
+        value = tomllib.loads(f"v = {padded}")["v"]
+        return text if "\n" in text or ("#" in text and not isinstance(value, str)) else value  # one value, and no comment after it
     except (ValueError, RecursionError):  # TOML's own errors, and integers or nesting beyond what Python reads
         return text
 

@@ -202,8 +202,8 @@ def test_two_training_dialogues_can():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"dev_fraction": 0.0}, "dev_fraction must be greater than 0"),
-        ({"dev_fraction": 0.6}, "at most 0.5"),
+        ({"dev_fraction": 0.0}, "dev_fraction must be from 0.001 to 0.5"),
+        ({"dev_fraction": 0.6}, "dev_fraction must be from 0.001 to 0.5"),
         ({"folds": 1}, "folds must be at least 2"),
         ({"folds": -1}, "folds must be at least 2"),
         ({"fold": "3"}, "neither folds nor fold_by says"),

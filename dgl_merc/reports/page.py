@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import warnings
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -46,7 +47,9 @@ def _percent(value: float | None) -> str:
 def save_figure(figure: Figure, path: Path) -> str:
     """Save a figure as PNG; also returned as a data URL for a page."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in a script the fonts lack: a box in the picture
+        figure.savefig(buffer, format="png", dpi=_DPI)
     path.parent.mkdir(exist_ok=True)
     write_bytes(path, buffer.getvalue())
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

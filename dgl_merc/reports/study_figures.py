@@ -41,7 +41,7 @@ def _rows(axes: Any, bars: Sequence[Bar], colours: Sequence[str]) -> None:
         axes.plot(bar.points, np.full(len(bar.points), y + 0.22), "o", color=GREY, markersize=3.5, markerfacecolor="none")
         axes.plot([bar.mean], [y], "o", color=colour, markersize=7)
     axes.set_yticks(range(len(bars)), [b.name for b in bars], fontsize=9, parse_math=False)
-    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_ylim(max(len(bars), 1) - 0.5, -0.5)
     axes.grid(axis="x", color="#e5e7eb", linewidth=0.8)
     bare(axes)
 

@@ -53,21 +53,24 @@ def write_study_report(folder: Path, summary: Mapping[str, Any], numbers: pd.Dat
     runs = (
         f"{len(variants)} row{'s' if len(variants) > 1 else ''} x {len(grid['seeds'])} seed{'s' if len(grid['seeds']) > 1 else ''}{folds}"
     )
-    caption = f"{grid['preset']}: weighted F1, mean and deviation over seeds"
+    caption = f"{grid['preset']}: weighted F1{', mean and deviation over seeds' if len(grid['seeds']) > 1 else ', one seed'}"
+    caption += "; test: the folds of a seed put together, dev: their mean" if grid["folds"] else ""
     write_json(folder / "summary.json", summary)
     write_tables(folder, "table", shown, numbers, caption)
     figures = _figures(summary, "test" if tested else "dev")
     done = [run for v in variants for run in v["runs"] if not run["fault"]]
     about = read_json(folder / done[0]["place"] / "data.json") if done else None
-    command = read_json(folder / done[0]["place"] / "environment.json")["command"] if done else []
+    command = read_json(folder / done[0]["place"] / "environment.json").get("command", []) if done else []
     render(
         "study.html",
         folder / "report.html",
         name=folder.resolve().name,
         grid=grid,
         about=about,
-        one=variants[0] if len(variants) == 1 and done else None,
+        one=variants[0] if len(variants) == 1 and "shown" in variants[0] else None,
         tested=tested,
+        closed=bool(study["test_evaluated"]),
+        seeds=len(grid["seeds"]),
         caption_runs=runs,
         columns=list(shown.columns),
         rows=shown.to_numpy().tolist(),

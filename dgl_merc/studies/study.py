@@ -10,10 +10,12 @@ takes up what an earlier, interrupted study left. A run that fails (its loss is 
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from joblib import Parallel, delayed
 
 from dgl_merc.errors import InputError, InUseError, at, is_out_of_memory
 from dgl_merc.files import locked, read_json, resolved, write_json
-from dgl_merc.studies.grid import Cell, Grid
+from dgl_merc.settings import flat_settings
+from dgl_merc.studies.grid import Cell, Grid, Variant
 from dgl_merc.training.run import fit
 from dgl_merc.training.run_folder import add_test, now, open_run
 from dgl_merc.training.source import Source, opened_once
@@ -106,17 +109,25 @@ def run_study(
                 f"{at(out)}a process that made runs was killed (too little memory for {jobs} at once?); "
                 "the same command goes on with the rest"
             ) from None
+        if not any(o.metrics for o in found.values()) and not any(out.rglob("metrics.json")):
+            (out / "study.json").unlink()  # nothing came of it: the folder is free again
+            with suppress(OSError):
+                out.rmdir()
     return [found[cell.place] for cell in cells]
 
 
 def _begin(out: Path, grid: Grid, source: Source, *, test: bool) -> None:
+    settings = json.loads(json.dumps(grid.settings(Variant()).to_json()))
     about = {**grid.to_json(), "corpus": source.corpus.content_sha256, "spec": source.spec.to_json(), "test_evaluated": None}
+    about["settings"] = settings
     path = out / "study.json"
     if path.is_file():
         old = read_json(path)
-        for key in ("preset", "words", "corpus", "spec", "folds"):
-            if old.get(key) != about[key]:
-                raise InputError(f"{at(out)}holds a study with {key} {old.get(key)}, not {about[key]}; name another folder")
+        was, now_ = (dict(flat_settings(table if isinstance(table, dict) else {})) for table in (old.get("settings"), settings))
+        differences = [(key, was.get(key), now_.get(key)) for key in {**now_, **was} if was.get(key) != now_.get(key)]
+        differences += [(key, old.get(key), about[key]) for key in ("corpus", "spec", "folds") if old.get(key) != about[key]]
+        for key, before, after in differences:
+            raise InputError(f"{at(out)}holds a study with {key} = {before}, not {after}; name another folder")
         about["test_evaluated"] = old.get("test_evaluated")
         if about["test_evaluated"] and not test and any(old.get(key) != about[key] for key in ("variants", "seeds")):
             raise InputError(
@@ -124,9 +135,9 @@ def _begin(out: Path, grid: Grid, source: Source, *, test: bool) -> None:
                 "name another folder for another grid"
             )
         for key, said in (("variants", "rows"), ("seeds", "seeds")):
-            lacking = [e for e in old.get(key) or [] if e not in about[key]]
+            lacking = [e for e in _listed(old, key) if e not in about[key]]
             if lacking:
-                named = lacking[0]["labels"] if key == "variants" else lacking[0]
+                named = lacking[0].get("labels") if isinstance(lacking[0], dict) else lacking[0]
                 raise InputError(f"{at(out)}holds {said} that are not asked for now ({named}); name them too, or another folder")
     elif out.is_dir() and any(out.iterdir()):
         raise InputError(f"{at(out)}expected a new folder or a study with study.json in it, found something else; name another folder")
@@ -136,6 +147,11 @@ def _begin(out: Path, grid: Grid, source: Source, *, test: bool) -> None:
     write_json(path, about)
     if test:
         _mark_tested(out)
+
+
+def _listed(study: Mapping[str, Any], key: str) -> list[Any]:
+    entries = study.get(key)
+    return entries if isinstance(entries, list) else []
 
 
 def _run(cell: Cell, plan: Plan, out: Path, corpus: str, parent: int) -> Outcome:
@@ -215,7 +231,7 @@ def evaluate_test(out: Path, source: Source, outcomes: Sequence[Outcome], *, dev
         The outcomes with test scores.
 
     Raises:
-        InputError: a run is missing: then test is not looked at.
+        InputError: a run is missing or damaged, or no test utterance is labelled: then test is not looked at.
     """
     failed = [o for o in outcomes if o.metrics is None]
     if failed:
@@ -226,6 +242,8 @@ def evaluate_test(out: Path, source: Source, outcomes: Sequence[Outcome], *, dev
         places = {cell.place for cell in Grid.from_json(read_json(out / "study.json")).cells()}
         if places != {outcome.cell.place for outcome in outcomes}:
             raise InputError(f"{at(out)}its grid was changed meanwhile; run the same command again")
+        for outcome in outcomes:
+            open_run(out / outcome.cell.place).check_test(source.corpus)
         _mark_tested(out)  # before it is: from here on the grid is what it is
         for outcome in outcomes:
             metrics = add_test(open_run(out / outcome.cell.place), source.corpus, device=device)

@@ -36,7 +36,8 @@ def summarise(grid: Grid, outcomes: Sequence[Outcome], out: Path) -> tuple[dict[
     rows = []
     for k, variant in enumerate(grid.variants):
         mine = [o for o in outcomes if o.cell.variant == k]
-        done = [open_run(out / o.cell.place) for o in mine if o.metrics is not None]
+        lacking = {o.cell.settings.seed for o in mine if o.metrics is None}  # a seed counts with all its folds, or not at all
+        done = [open_run(out / o.cell.place) for o in mine if o.cell.settings.seed not in lacking]
         row: dict[str, Any] = {
             "labels": dict(variant.labels),
             "folder": variant.folder,
@@ -75,8 +76,6 @@ def _scores(system: System, split: str) -> dict[str, Any] | None:
         means = [float(np.mean(v)) for v in found.values()]
         deviation = float(np.std(means, ddof=1)) if len(means) > 1 else None
         return {"mean": float(np.mean(means)), "deviation": deviation, "low": None, "high": None, "seeds": len(means)}
-    if len(system.runs) < len(system.seeds) * len(system.folds):  # a fold of some seed failed
-        return None
     return asdict(estimate(system.counts(split)))
 
 

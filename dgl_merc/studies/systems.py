@@ -17,6 +17,7 @@ import pandas as pd
 
 from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.statistics import dialogue_counts
+from dgl_merc.files import resolved
 from dgl_merc.settings import flat_settings
 from dgl_merc.training.run_folder import SavedRun, open_run
 
@@ -127,7 +128,7 @@ def open_system(path: Path, name: str = "") -> System:
     runs = [open_run(p) for p in ([path] if alone else sorted(inside))]
     if not runs:
         raise InputError(f"{at(path)}expected the folder of a run or of several, found no metrics.json in or below it")
-    return system_of(name or path.resolve().name, runs, str(path))
+    return system_of(name or resolved(path).name, runs, str(path))
 
 
 def system_of(name: str, runs: Sequence[SavedRun], where: str) -> System:

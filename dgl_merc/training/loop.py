@@ -235,9 +235,15 @@ class Trainer:
         if found is None:
             return
         tensors, state = found
-        self.progress = _Progress(**state["progress"])
-        self.history = [Look(**look) for look in state["history"]]
-        self.best_weights = unpack(tensors, self.model, self.optimiser, self.averaged, self.device)
+        try:
+            self.progress = _Progress(**{key: state["progress"][key] for key in ("step", "total", "labelled")})
+            self.history = [Look(**look) for look in state["history"]]
+            if self.history[-1].step != self.progress.step:
+                raise ValueError("its last look")  # noqa: TRY301
+            self.best_weights = unpack(tensors, self.model, self.optimiser, self.averaged, self.device)
+        except (TypeError, KeyError, IndexError, ValueError, AttributeError, RuntimeError) as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"the state of the unfinished run is damaged ({said}); begin anew with --force") from None
 
 
 def _labels_of(data: DialogueData, dialogues: Numbers, name: str) -> Numbers:

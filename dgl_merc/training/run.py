@@ -254,11 +254,15 @@ def _plans(out: Path, task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], without: str = "-") -> list[str]:
     """What differs between two plans, under the keys that a person knows; keys that begin with ``without`` are passed over."""
     old, new = (
-        {**dict(flat({k: v for k, v in plan.items() if k != "settings"})), **dict(flat_settings(plan.get("settings", {})))}
+        {**dict(flat({k: v for k, v in plan.items() if k != "settings"})), **dict(flat_settings(_table(plan.get("settings"))))}
         for plan in (there, here)
     )
     keys = [k for k in {**new, **old} if k not in _ELSEWHERE and not k.startswith(without) and old.get(k) != new.get(k)]
     return [f"{key} = {old.get(key)}, not {new.get(key)}" for key in keys]
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
@@ -39,7 +40,7 @@ from dgl_merc.training.data import DialogueData, Flags
 from dgl_merc.training.loop import Trained
 from dgl_merc.training.prediction import prediction_table
 from dgl_merc.training.settings import Settings
-from dgl_merc.training.splits import Division, divide
+from dgl_merc.training.splits import Division, divide, judged_sha256
 
 __all__ = ["SavedRun", "add_test", "add_test_locked", "now", "open_run", "score_table", "write_run"]
 
@@ -85,10 +86,14 @@ class SavedRun:
         table = read_parquet(self.path / "predictions.parquet")
         needed = ["split", "dialogue_id", "position", "label", "predicted", *(f"p_{name}" for name in self.names)]
         missing = [column for column in needed if column not in table]
+        where = at(self.path / "predictions.parquet")
         if missing:
-            raise InputError(
-                f"{at(self.path / 'predictions.parquet')}expected the columns {', '.join(needed)}; missing: {', '.join(missing)}"
-            )
+            raise InputError(f"{where}expected the columns {', '.join(needed)}; missing: {', '.join(missing)}")
+        splits = self.data["division"]["splits"]
+        for split, part in table.groupby("split"):
+            judged = part.loc[part["label"].notna(), ["dialogue_id", "position", "label"]]
+            if split not in splits or judged_sha256(judged) != splits[split]["sha256"] or not part["predicted"].isin(self.names).all():
+                raise InputError(f"{where}expected the utterances and classes of the run, found others; fit again")
         return table
 
     def model(self, device: str = "cpu") -> Model:
@@ -115,8 +120,27 @@ class SavedRun:
             arrays = load_arrays(path.read_bytes())
         except (SafetensorError, FileNotFoundError) as error:
             raise InputError(f"{at(path)}expected the scaling of the run, found a fault ({error})") from None
-        parts = ({k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(part)} for part in ("mean/", "std/"))
-        return Scaling(*parts)
+        mean, std = ({k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(part)} for part in ("mean/", "std/"))
+        if self.settings.data.scaling != "none":
+            for m, width in self.data["widths"].items():
+                there = [x.get(m) for x in (mean, std)]
+                if any(x is None or x.shape != (width,) or not np.isfinite(x).all() for x in there) or not (std[m] > 0).all():
+                    raise InputError(f"{at(path)}{m}: expected {width} means and positive deviations, found something else; fit again")
+        return Scaling(mean, std)
+
+    def check_test(self, corpus: Corpus) -> None:
+        """Whether test can be evaluated, without looking at it.
+
+        Raises:
+            InputError: a damaged file of the run, another corpus, or no labelled test utterance.
+        """
+        self.model()
+        self.dialogue_data(self.division(corpus).corpus)
+        _ = self.predictions
+        for name in ("environment", "history"):
+            read_json(self.path / f"{name}.json")
+        if not self.data["division"]["splits"]["test"].get("labelled"):
+            raise InputError(f"{at(self.path)}expected a labelled test utterance to evaluate, found none")
 
     def dialogue_data(self, corpus: Corpus, drop: Flags | None = None) -> DialogueData:
         """A corpus as this run's model takes it.
@@ -176,6 +200,26 @@ def _keys(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _keys(value, f"{prefix}{key}.")
 
 
+def _check_kinds(path: Path, data: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """What a run folder says has the kinds of things that the package writes."""
+    try:
+        GraphSpec.from_json(data["spec"])
+        kinds = [
+            (data["target"], str),
+            *((label, str) for label in data["labels"]),
+            *((width, int) for width in data["widths"].values()),
+            *((hashed, str) for hashed in data["features"].values()),
+            *((part, dict) for part in metrics["splits"].values()),
+        ]
+        wrong = [value for value, kind in kinds if not isinstance(value, kind)]
+        if wrong or not data["labels"] or not set(data["widths"]) == set(data["spec"]["modalities"]) == set(data["features"]):
+            raise TypeError(f"{wrong[0]!r}" if wrong else "modalities and classes")  # noqa: TRY301
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{at(path)}expected what fit writes into data.json and metrics.json, found a fault at {error}; fit again"
+        ) from None
+
+
 def open_run(path: Path) -> SavedRun:
     """Open the folder of a finished run.
 
@@ -183,7 +227,9 @@ def open_run(path: Path) -> SavedRun:
         InputError: not a run, or one that is damaged.
     """
     if not (path / "metrics.json").is_file():
-        raise InputError(f"{at(path)}expected the folder of a run with metrics.json in it, found none; `dglmerc fit` makes one")
+        inside = next((p.parent for p in sorted(path.glob("**/metrics.json"))), None) if path.is_dir() else None
+        hint = f"name one of its runs, such as {inside}" if inside else "`dglmerc fit` makes one"
+        raise InputError(f"{at(path)}expected the folder of a run with metrics.json in it, found none; {hint}")
     config, data, metrics = (read_json(path / f"{name}.json") for name in ("config", "data", "metrics"))
     settings = Settings.from_json(config, str(path / "config.json"))
     for name, table, needed in (("data", data, _DATA), ("metrics", metrics, _METRICS)):
@@ -191,6 +237,7 @@ def open_run(path: Path) -> SavedRun:
         missing = [key for key in needed if key not in there]
         if missing:
             raise InputError(f"{at(path / f'{name}.json')}expected the entry {missing[0]}, found none; fit again with this version")
+    _check_kinds(path, data, metrics)
     return SavedRun(path, settings, data, metrics)
 
 

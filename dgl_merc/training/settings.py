@@ -42,8 +42,8 @@ class DataSettings:
     fold: str = ""
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.dev_fraction <= 0.5:
-            raise ValueError(f"dev_fraction must be greater than 0 and at most 0.5, found {self.dev_fraction}")
+        if not 0.001 <= self.dev_fraction <= 0.5:
+            raise ValueError(f"dev_fraction must be from 0.001 to 0.5, found {self.dev_fraction}")
         if not 0 <= self.split_seed < 1 << 32:
             raise ValueError(f"split_seed must be from 0 to {(1 << 32) - 1}, found {self.split_seed}")
         if self.folds < 0 or self.folds == 1:
@@ -122,10 +122,10 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name in ("lr", "batch_size", "max_epochs", "patience", "restart_epochs", "restart_growth"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be greater than 0, found {getattr(self, name)}")
+                raise ValueError(f"{name} must be greater than 0 and finite, found {getattr(self, name)}")
         for name in ("weight_decay", "clip", "lr_min", "warmup_steps", "max_steps", "eval_every", "focal", "averaging_from"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be at least 0, found {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 0 and finite, found {getattr(self, name)}")
         for name in ("label_smoothing", "averaging_decay", "modality_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be from 0 to less than 1, found {getattr(self, name)}")
@@ -167,11 +167,15 @@ class Settings:
             InputError: an unknown model or setting.
         """
         model = table.get("model")
-        if model not in MODELS:
+        if not isinstance(model, str) or model not in MODELS:
             raise InputError(f"{where}: expected a model among {', '.join(MODELS)}, found {model!r}")
         parts = {"options": options_of(str(model)), "data": DataSettings, "graph": GraphSettings, "training": TrainingSettings}
+        wrong = [key for key in parts if not isinstance(table.get(key, {}), dict)]
+        seed = table.get("seed", 0)
+        if wrong or not isinstance(seed, int):
+            raise InputError(f"{where}: expected tables of settings in {', '.join(parts)} and a whole number as seed, found others")
         made: dict[str, Any] = {key: from_table(kind, table.get(key, {}), where, f"{key}.") for key, kind in parts.items()}
-        return cls(str(table.get("preset", "")), str(model), seed=int(table.get("seed", 0)), **made)
+        return cls(str(table.get("preset", "")), model, seed=seed, **made)
 
 
 def preset_names() -> list[str]:

@@ -21,7 +21,7 @@ from dgl_merc.corpus.summary import shared_speakers
 from dgl_merc.errors import InputError, at
 from dgl_merc.training.settings import DataSettings
 
-__all__ = ["Division", "divide", "fold_names"]
+__all__ = ["Division", "divide", "fold_names", "judged_sha256"]
 
 Numbers = npt.NDArray[np.int64]
 
@@ -60,12 +60,12 @@ class Division:
                 "dialogues": int(part["dialogue_id"].nunique()),
                 "utterances": len(part),
                 "labelled": len(labelled),
-                "sha256": _sha256(labelled[["dialogue_id", "position", target]]),
+                "sha256": judged_sha256(labelled[["dialogue_id", "position", target]]),
             }
         return {"dev": self.dev, "fold": self.fold, "speakers_in_several_splits": shared, "splits": splits}
 
 
-def _sha256(rows: pd.DataFrame) -> str:
+def judged_sha256(rows: pd.DataFrame) -> str:
     """Of which utterances are judged, and by which labels, in whatever order they stand."""
     words = sorted("\0".join(map(str, row)) for row in rows.itertuples(index=False))
     return hashlib.sha256("\1".join(words).encode("utf-8", "surrogatepass")).hexdigest()

@@ -231,7 +231,7 @@ def test_test_of_another_corpus_is_refused(source, store, tmp_path):
 
 def test_a_study_is_not_mixed_with_something_else(source, store, tmp_path):
     go(grid(seeds=1), tmp_path / "s", source, store)
-    with pytest.raises(InputError, match=r"holds a study with words .* not .*; name another folder"):
+    with pytest.raises(InputError, match=r"holds a study with model\.hidden = 5, not 100; name another folder"):
         go(replace(grid(seeds=1), words=()), tmp_path / "s", source, store)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis").touch()

@@ -117,28 +117,19 @@ def run_study(
 
 
 def _begin(out: Path, grid: Grid, source: Source, *, test: bool) -> None:
-    settings = json.loads(json.dumps(grid.settings(Variant()).to_json()))
-    about = {**grid.to_json(), "corpus": source.corpus.content_sha256, "spec": source.spec.to_json(), "test_evaluated": None}
-    about["settings"] = settings
+    """A new study, or an earlier one that this grid goes on with."""
+    about = {
+        **grid.to_json(),
+        "settings": json.loads(json.dumps(grid.settings(Variant()).to_json())),
+        "corpus": source.corpus.content_sha256,
+        "spec": source.spec.to_json(),
+        "test_evaluated": None,
+    }
     path = out / "study.json"
     if path.is_file():
         old = read_json(path)
-        was, now_ = (dict(flat_settings(table if isinstance(table, dict) else {})) for table in (old.get("settings"), settings))
-        differences = [(key, was.get(key), now_.get(key)) for key in {**now_, **was} if was.get(key) != now_.get(key)]
-        differences += [(key, old.get(key), about[key]) for key in ("corpus", "spec", "folds") if old.get(key) != about[key]]
-        for key, before, after in differences:
-            raise InputError(f"{at(out)}holds a study with {key} = {before}, not {after}; name another folder")
+        _check_goes_on(out, old, about, test=test)
         about["test_evaluated"] = old.get("test_evaluated")
-        if about["test_evaluated"] and not test and any(old.get(key) != about[key] for key in ("variants", "seeds")):
-            raise InputError(
-                f"{at(out)}its test scores were seen ({about['test_evaluated']}), so its table stays as it is; "
-                "name another folder for another grid"
-            )
-        for key, said in (("variants", "rows"), ("seeds", "seeds")):
-            lacking = [e for e in _listed(old, key) if e not in about[key]]
-            if lacking:
-                named = lacking[0].get("labels") if isinstance(lacking[0], dict) else lacking[0]
-                raise InputError(f"{at(out)}holds {said} that are not asked for now ({named}); name them too, or another folder")
     elif out.is_dir() and any(out.iterdir()):
         raise InputError(f"{at(out)}expected a new folder or a study with study.json in it, found something else; name another folder")
     elif out.exists() and not out.is_dir():
@@ -147,6 +138,23 @@ def _begin(out: Path, grid: Grid, source: Source, *, test: bool) -> None:
     write_json(path, about)
     if test:
         _mark_tested(out)
+
+
+def _check_goes_on(out: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, test: bool) -> None:
+    """An earlier study has the same settings and corpus, keeps its rows and seeds, and is still open."""
+    was, now_ = (dict(flat_settings(study["settings"] if isinstance(study.get("settings"), dict) else {})) for study in (old, new))
+    differences = [(key, was.get(key), now_.get(key)) for key in {**now_, **was} if was.get(key) != now_.get(key)]
+    differences += [(key, old.get(key), new[key]) for key in ("corpus", "spec", "folds") if old.get(key) != new[key]]
+    for key, before, after in differences:
+        raise InputError(f"{at(out)}holds a study with {key} = {before}, not {after}; name another folder")
+    seen = old.get("test_evaluated")
+    if seen and not test and any(old.get(key) != new[key] for key in ("variants", "seeds")):
+        raise InputError(f"{at(out)}its test scores were seen ({seen}), so its table stays as it is; name another folder for another grid")
+    for key, said in (("variants", "rows"), ("seeds", "seeds")):
+        lacking = [e for e in _listed(old, key) if e not in new[key]]
+        if lacking:
+            named = lacking[0].get("labels") if isinstance(lacking[0], dict) else lacking[0]
+            raise InputError(f"{at(out)}holds {said} that are not asked for now ({named}); name them too, or another folder")
 
 
 def _listed(study: Mapping[str, Any], key: str) -> list[Any]:

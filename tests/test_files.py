@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -42,6 +43,27 @@ def test_a_lock_for_which_nothing_was_made_leaves_no_folder(tmp_path):
     with locked(tmp_path / "a" / "b" / "x", "trying"):
         fill(tmp_path / "a" / "b" / "x")
     assert (tmp_path / "a" / "b" / "x" / "f").is_file()
+
+
+def test_a_lock_on_a_file_that_was_taken_away_counts_for_nothing(tmp_path, monkeypatch):
+    """Between opening and locking, the holder finishes (its file goes) and a third process comes in with a new file."""
+    third: list[object] = []
+    flock = fcntl.flock
+
+    def late(file: object, flags: int) -> None:
+        if not third:
+            path = tmp_path / ".x.lock"
+            path.unlink()
+            third.append(path.open("a+"))
+            flock(third[0], fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[arg-type]
+        flock(file, flags)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(InUseError), locked(tmp_path / "x", "trying"):
+        pass
+    third[0].close()  # type: ignore[attr-defined]
+    with locked(tmp_path / "x", "trying"):
+        pass
 
 
 def hammer(place: Path, end: float) -> None:

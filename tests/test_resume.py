@@ -206,6 +206,14 @@ def test_a_replacement_that_was_cut_off_goes_on_with_both_flags(corpus, tmp_path
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
+def test_what_a_killed_replacement_left_is_put_right_by_the_next_run(corpus, tmp_path):
+    run(corpus, tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / ".a.99.old")  # killed between the two renames
+    (tmp_path / ".a.98.partial").mkdir()
+    assert run(corpus, tmp_path / "a", resume=True, on_look=stopping(1))["epochs"] == 5
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_force_replaces_one_run_and_not_those_inside(corpus, tmp_path):
     run(corpus, tmp_path / "a")
     run(corpus, tmp_path / "a" / "x" / "inside")

@@ -255,6 +255,13 @@ def test_modality_dropout_leaves_one(rate):
 
 def test_modality_dropout_is_a_function_of_seed_and_step_and_only_of_training(corpus, monkeypatch):
     seen: dict[int, list[Any]] = {}
+    states: list[int] = []
+
+    def drawn(presence: Any, rate: float, rng: Any) -> Any:
+        states.append(rng.bit_generator.state["state"]["state"])
+        return draw_drops(presence, rate, rng)
+
+    monkeypatch.setattr(loop_module, "draw_drops", drawn)
     t = trainer(corpus, words=("modality_dropout=.4", "max_epochs=2"))
     inner = t.model.forward
 
@@ -270,6 +277,7 @@ def test_modality_dropout_is_a_function_of_seed_and_step_and_only_of_training(co
     monkeypatch.setattr(t.model, "forward", forward)
     t.run()
     assert sorted(seen) == [0, 1, 2, 3, 4, 5]
+    assert len(set(states)) == len(states) == 6, "each step takes others away"
     shares = [float(p[0].float().mean()) for p in seen.values()]
     assert max(shares) < corpus.presence.mean()
     first = {k: v[0] for k, v in seen.items()}

@@ -172,7 +172,7 @@ def _run(cell: Cell, plan: Plan, out: Path, corpus: str, parent: int) -> Outcome
 
     def alone(*_: object) -> None:
         if is_child and os.getppid() != parent:
-            raise SystemExit("the study this run belongs to is gone")  # its state is kept; the next one goes on with it
+            os._exit(1)  # the study is gone, and joblib's worker would stay; the state is kept, for the next one to go on with
 
     metrics, fault = None, ""
     try:

@@ -13,28 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from cli_cases import assert_one_line, run
 
-from dgl_merc.cli.main import main
 from dgl_merc.corpus import save_corpus
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs.store import open_store
 from dgl_merc.training import preset_names
 
 SMALL = ("--set", "model.dim=6", "--set", "training.max_epochs=2", "--set", "training.batch_size=4")
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def assert_one_line(result: Result, *pieces: str) -> None:
-    assert result.exit_code == 2, (result.output, result.exception)
-    assert isinstance(result.exception, SystemExit)
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert result.stderr.startswith("dglmerc: error: ")
-    for piece in pieces:
-        assert piece in result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -11,22 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cli_cases
 import click
 import numpy as np
 import pytest
+from cli_cases import run
 from click.testing import CliRunner, Result
 
 from dgl_merc.cli.import_corpus import import_corpus
-from dgl_merc.cli.main import Commands, main
+from dgl_merc.cli.main import Commands
 from dgl_merc.corpus import SPLITS, open_corpus
 from dgl_merc.errors import InputError
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 TEXT = ("--features", "text={split}.npy")
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
 
 
 def meld(folder: Path) -> Path:
@@ -216,13 +214,8 @@ TABLE_FAULTS: dict[str, tuple[tuple[str, str], tuple[str, ...], tuple[str, ...]]
 
 
 def assert_one_line(result: Result, *pieces: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert isinstance(result.exception, SystemExit)
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("dglmerc: error: ")
-    for piece in pieces:
-        assert piece in lines[0]
+    """As everywhere, and nothing was printed before."""
+    cli_cases.assert_one_line(result, *pieces)
     assert not result.stdout
 
 

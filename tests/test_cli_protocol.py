@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from cli_cases import assert_one_line, good, run
 
-from dgl_merc.cli.main import main
 from dgl_merc.corpus import Corpus, open_corpus, save_corpus
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs import GraphSpec
@@ -23,24 +22,6 @@ from dgl_merc.training.run_folder import open_run
 SMALL = ("--set", "model.hidden=5", "--set", "training.max_epochs=2", "--set", "training.batch_size=5", "--jobs", "1")
 SET = SMALL[:-2]
 LEARNT = ("--set", "training.lr=.05", "--set", "training.max_epochs=30")
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def good(*args: object) -> list[str]:
-    result = run(*args)
-    assert (result.exit_code, result.stderr) == (0, ""), (result.output, result.exception)
-    return result.stdout.splitlines()
-
-
-def assert_one_line(result: Result, *pieces: str) -> None:
-    assert result.exit_code == 2, (result.output, result.exception)
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert result.stderr.startswith("dglmerc: error: ")
-    for piece in pieces:
-        assert piece in result.stderr, (piece, result.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from cli_cases import assert_one_line, good, run
 from safetensors.numpy import load_file, save_file
 from study_cases import SMALL
 
-from dgl_merc.cli.main import main
 from dgl_merc.corpus import Corpus, open_corpus, save_corpus
 from dgl_merc.errors import InputError
 from dgl_merc.graphs import GraphSpec
@@ -26,24 +25,6 @@ from dgl_merc.training.source import open_source
 
 WORDS = [part for word in SMALL for part in ("--set", word)]
 Change = Callable[[Any], None]
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def good(*args: object) -> list[str]:
-    result = run(*args)
-    assert (result.exit_code, result.stderr) == (0, ""), (result.output, result.exception)
-    return result.stdout.splitlines()
-
-
-def assert_one_line(result: Result, *pieces: str) -> None:
-    assert result.exit_code == 2, (result.output, result.exception)
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert result.stderr.startswith("dglmerc: error: ")
-    for piece in pieces:
-        assert piece in result.stderr, (piece, result.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -192,10 +192,10 @@ _DATA = (
 _METRICS = ("splits.dev", "test_evaluated", "chosen_epoch", "seconds_per_epoch", "parameters")
 
 
-def _keys(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every entry of a nested table, tables included."""
+def _keys(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The name of every entry of a nested table, tables included."""
     for key, value in table.items():
-        yield prefix + key, value
+        yield prefix + key
         if isinstance(value, Mapping):
             yield from _keys(value, f"{prefix}{key}.")
 
@@ -233,7 +233,7 @@ def open_run(path: Path) -> SavedRun:
     config, data, metrics = (read_json(path / f"{name}.json") for name in ("config", "data", "metrics"))
     settings = Settings.from_json(config, str(path / "config.json"))
     for name, table, needed in (("data", data, _DATA), ("metrics", metrics, _METRICS)):
-        there = {key for key, _ in _keys(table)}
+        there = set(_keys(table))
         missing = [key for key in needed if key not in there]
         if missing:
             raise InputError(f"{at(path / f'{name}.json')}expected the entry {missing[0]}, found none; fit again with this version")

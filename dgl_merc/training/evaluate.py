@@ -10,6 +10,7 @@ import pandas as pd
 
 from dgl_merc.corpus import Corpus
 from dgl_merc.errors import InputError, at
+from dgl_merc.models import Model
 from dgl_merc.training.data import Flags, fixed_drops
 from dgl_merc.training.prediction import prediction_table
 from dgl_merc.training.run_folder import SavedRun, score_table
@@ -36,19 +37,29 @@ def evaluate_run(
         InputError: run and corpus do not fit, no labelled utterance in the split, or the test split of its own corpus before
             ``ablate --final`` has evaluated it.
     """
+    corpus, _ = _judged(run, corpus, split)
+    return _score(run, corpus, split, run.model(device), drop, device)
+
+
+def _judged(run: SavedRun, corpus: Corpus, split: str) -> tuple[Corpus, Flags]:
+    """The corpus with the splits that count for the run, and which of its utterances [U] are in the one that is asked for."""
     own = corpus.content_sha256 == run.data["corpus"]["content_sha256"]
     if own:
         corpus = run.division(corpus).corpus
-    data = run.dialogue_data(corpus, drop)
-    dialogues = corpus.in_split(split)
-    rows = np.repeat(np.isin(np.arange(len(corpus)), dialogues), corpus.lengths)
+    data = run.dialogue_data(corpus)
+    rows = np.repeat(np.isin(np.arange(len(corpus)), corpus.in_split(split)), corpus.lengths)
     if not (data.labels[rows] >= 0).any():
         raise InputError(f"{at(corpus.path or corpus.name)}expected labelled utterances in {split}, found none")
     if own and split == "test" and not run.metrics["test_evaluated"]:
         raise InputError(
             f"{at(run.path)}its test split was not evaluated yet; finish the table it belongs to (ablate --final), or pass --split dev"
         )
-    table = prediction_table(run.model(device), data, run.names, {split: dialogues}, device=device)
+    return corpus, rows
+
+
+def _score(run: SavedRun, corpus: Corpus, split: str, model: Model, drop: Flags | None, device: str) -> tuple[dict[str, Any], pd.DataFrame]:
+    data = run.dialogue_data(corpus, drop)
+    table = prediction_table(model, data, run.names, {split: corpus.in_split(split)}, device=device)
     scores: dict[str, Any] = score_table(table, run.names)[split]
     return scores, table
 
@@ -77,12 +88,13 @@ def robustness(
     unknown = [m for m in rates if m not in modalities]
     if unknown:
         raise InputError(f"--drop {unknown[0]}: expected a modality of {run.path}, which uses {', '.join(modalities)}")
+    corpus, judged = _judged(run, corpus, split)
+    model = run.model(device)
     rows = []
     for m, values in rates.items():
         for rate in values:
             drop = fixed_drops(corpus, modalities, {m: rate}, seed)
-            scores, table = evaluate_run(run, corpus, split, drop=drop, device=device)
-            judged = corpus.utterances.set_index(["dialogue_id", "position"]).index.isin(table.set_index(["dialogue_id", "position"]).index)
+            scores, _ = _score(run, corpus, split, model, drop, device)
             k = list(corpus.modalities).index(m)
             absent = ~corpus.presence[:, k] | drop[:, modalities.index(m)]
             rows.append(

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from dgl_merc.errors import InputError
 
-__all__ = ["assign", "flat", "flat_settings", "from_table", "merge"]
+__all__ = ["assign", "differences", "flat", "flat_settings", "from_table", "merge"]
 
 T = TypeVar("T")
 
@@ -144,3 +144,12 @@ def flat_settings(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
     [('model', 'mglra'), ('model.dim', 64), ('training.lr', 0.001)]
     """
     return [(f"model.{key.removeprefix('options.')}" if key.startswith("options.") else key, value) for key, value in flat(config)]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Key, value before and value now, of every entry of two flat tables that is not the same; None where there is none.
+
+    >>> differences({"a": 1, "b": 2}, {"b": 3, "a": 1})
+    [('b', 2, 3)]
+    """
+    return [(key, old.get(key), new.get(key)) for key in {**new, **old} if old.get(key) != new.get(key)]

@@ -24,7 +24,7 @@ from joblib import Parallel, delayed
 
 from dgl_merc.errors import InputError, InUseError, at, is_out_of_memory
 from dgl_merc.files import locked, read_json, resolved, write_json
-from dgl_merc.settings import flat_settings
+from dgl_merc.settings import differences, flat_settings
 from dgl_merc.studies.grid import Cell, Grid, Variant
 from dgl_merc.training.run import fit
 from dgl_merc.training.run_folder import add_test, now, open_run
@@ -143,9 +143,9 @@ def _begin(out: Path, grid: Grid, source: Source, *, test: bool) -> None:
 def _check_goes_on(out: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, test: bool) -> None:
     """An earlier study has the same settings and corpus, keeps its rows and seeds, and is still open."""
     was, now_ = (dict(flat_settings(study["settings"] if isinstance(study.get("settings"), dict) else {})) for study in (old, new))
-    differences = [(key, was.get(key), now_.get(key)) for key in {**now_, **was} if was.get(key) != now_.get(key)]
-    differences += [(key, old.get(key), new[key]) for key in ("corpus", "spec", "folds") if old.get(key) != new[key]]
-    for key, before, after in differences:
+    whole = ("corpus", "spec", "folds")
+    found = differences(was, now_) + differences({k: old.get(k) for k in whole}, {k: new[k] for k in whole})
+    for key, before, after in found:
         raise InputError(f"{at(out)}holds a study with {key} = {before}, not {after}; name another folder")
     seen = old.get("test_evaluated")
     if seen and not test and any(old.get(key) != new[key] for key in ("variants", "seeds")):

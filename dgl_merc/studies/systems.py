@@ -18,7 +18,7 @@ import pandas as pd
 from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.statistics import dialogue_counts
 from dgl_merc.files import resolved
-from dgl_merc.settings import flat_settings
+from dgl_merc.settings import differences, flat_settings
 from dgl_merc.training.run_folder import SavedRun, open_run
 
 __all__ = ["System", "check_comparable", "open_system"]
@@ -159,7 +159,7 @@ def _differences(a: SavedRun, b: SavedRun) -> list[tuple[str, Any, Any]]:
         s = replace(s, seed=0, preset="", data=replace(s.data, fold=""))
         about = {key: run.data[key] for key in ("spec", "target", "labels", "features")}
         tables.append(dict(flat_settings({**s.to_json(), "data.json": about, "corpus": run.data["corpus"]["content_sha256"]})))
-    return [(key, tables[0].get(key), tables[1].get(key)) for key in tables[0] | tables[1] if tables[0].get(key) != tables[1].get(key)]
+    return differences(*tables)
 
 
 def check_comparable(systems: Sequence[System], split: str) -> list[str]:

@@ -21,7 +21,7 @@ from dgl_merc.errors import DivergedError, InputError, at
 from dgl_merc.files import check_free, file_record, locked, new_folder, read_json, recover, resolved, write_json
 from dgl_merc.graphs import GraphSpec, Store
 from dgl_merc.models import Model, ModelInput, build_model
-from dgl_merc.settings import flat, flat_settings
+from dgl_merc.settings import differences, flat, flat_settings
 from dgl_merc.training.checkpoint import Checkpoint
 from dgl_merc.training.data import DialogueData, choose_target
 from dgl_merc.training.environment import describe_environment
@@ -230,11 +230,11 @@ def _begin(out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> Pat
     if work.exists() and not all((work / name).is_file() for name in ("plan.json", "state.json")):
         shutil.rmtree(work)  # killed before there was anything to go on with
     if work.exists():
-        differences = _differences(read_json(work / "plan.json"), plan) if resume else []
-        if resume and not differences:
+        found = _differences(read_json(work / "plan.json"), plan) if resume else []
+        if resume and not found:
             return work
         if not force:
-            said = f"was begun with {differences[0]}; pass the same settings" if resume else "is unfinished; pass --resume to go on with it"
+            said = f"was begun with {found[0]}; pass the same settings" if resume else "is unfinished; pass --resume to go on with it"
             raise InputError(f"{at(out)}a run of it (in {work.name}) {said}, name another folder, or begin anew with --force")
         shutil.rmtree(work)
     work.mkdir(parents=True)
@@ -257,8 +257,8 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any], without: str
         {**dict(flat({k: v for k, v in plan.items() if k != "settings"})), **dict(flat_settings(_table(plan.get("settings"))))}
         for plan in (there, here)
     )
-    keys = [k for k in {**new, **old} if k not in _ELSEWHERE and not k.startswith(without) and old.get(k) != new.get(k)]
-    return [f"{key} = {old.get(key)}, not {new.get(key)}" for key in keys]
+    found = differences(old, new)
+    return [f"{key} = {was}, not {now_}" for key, was, now_ in found if key not in _ELSEWHERE and not key.startswith(without)]
 
 
 def _table(value: object) -> Mapping[str, Any]:

@@ -25,7 +25,16 @@ from torch import Tensor
 
 from dgl_merc.graphs import UTTERANCE, GraphSpec, Structure
 from dgl_merc.graphs.blocks import PRICE
-from dgl_merc.kernels import ArccosWeight, HashMask, attention_filter, choose_backend, masked_gcn, rgcn, semantic_attention
+from dgl_merc.kernels import (
+    ArccosWeight,
+    HashMask,
+    attention_filter,
+    choose_backend,
+    cross_modal_attention,
+    masked_gcn,
+    rgcn,
+    semantic_attention,
+)
 
 M3 = ("text", "audio", "visual")
 D = 100
@@ -199,6 +208,25 @@ def semantic_case(batch: str) -> Case:
     return Case("semantic_attention", "2 heads", batch, GraphSpec(("text",)), call, [g, table, q, k, v], products)
 
 
+def cross_case(batch: str) -> Case:
+    """Ten heads of ten."""
+    n = sum(BATCHES[batch])
+    q, k, v = ({m: leaf(n, 10, 10) for m in M3} for _ in range(3))
+
+    def call(s: Structure, backend: str) -> Tensor:
+        y: dict[str, Tensor] = cross_modal_attention(s, q, k, v, scale=10.0**0.5, backend=backend)  # type: ignore[arg-type]
+        return torch.cat(list(y.values()))
+
+    def products(s: Structure) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        for b, r, c in rectangles(s, M3):
+            found += [((60 * b, r, 10), (60 * b, 10, c)), ((60 * b, r, c), (60 * b, c, 10))]
+        return found
+
+    leaves = [x for each in (q, k, v) for x in each.values()]
+    return Case("cross_modal_attention", "10 heads", batch, GraphSpec(M3), call, leaves, products)
+
+
 def filter_case(batch: str) -> Case:
     """Scalar attention, shares."""
     n = sum(BATCHES[batch])
@@ -229,6 +257,8 @@ def cases() -> Iterator[Case]:
         yield rgcn_case(batch, 10)
     for batch in ("IEMOCAP-like", "MELD-like", "1 x 2000"):
         yield semantic_case(batch)
+    for batch in ("IEMOCAP-like", "MELD-like"):
+        yield cross_case(batch)
     for batch in ("IEMOCAP-like", "MELD-like", "1 x 20000"):
         yield filter_case(batch)
 

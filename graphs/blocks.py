@@ -138,6 +138,7 @@ class Blocks:
 
     Attributes:
         shapes: pieces, rows and columns of each block: known before any is made.
+        kept: what kernels have made of these blocks and will want again.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class Blocks:
         most: int = MAX_BLOCKS,
     ) -> None:
         self.structure, self.node_types = structure, tuple(node_types)
+        self.kept: dict[Any, Any] = {}
         sizes = [structure.num_nodes(n) for n in self.node_types]
         self._begins = np.cumsum([0, *sizes]).tolist()
         lengths = structure.lengths.cpu().numpy()

@@ -9,19 +9,21 @@ import torch
 from helpers import M3, normal
 from torch import Tensor
 
-from dgl_merc.graphs import UTTERANCE, Structure
-from dgl_merc.kernels import ArccosWeight, HashMask, attention_filter, masked_gcn, rgcn, semantic_attention
+from dgl_merc.graphs import UTTERANCE, GraphSpec, Structure
+from dgl_merc.kernels import ArccosWeight, HashMask, attention_filter, cross_modal_attention, masked_gcn, rgcn, semantic_attention
 
 D = 6
+SPEC = GraphSpec(M3, past=2, future=3)
 Run = Callable[[object, list[Tensor], str], Tensor]
 
 
 @dataclass(frozen=True)
 class KernelCase:
-    """A kernel: its leaves for a structure of three modalities, and how it is called."""
+    """A kernel: its leaves for a structure of three modalities, how it is called, and the spec whose graphs hold what it goes along."""
 
     leaves: Callable[[Structure], list[Tensor]]
     run: Run
+    spec: GraphSpec = SPEC
 
 
 def _by_modality(s: Structure, seed: int) -> list[Tensor]:
@@ -46,6 +48,12 @@ def _semantic(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
     )
 
 
+def _cross(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    q, k, v = (dict(zip(M3, leaves[n : n + 3], strict=True)) for n in (0, 3, 6))
+    y = cross_modal_attention(graph, q, k, v, scale=1.5, backend=backend)
+    return torch.cat([y[m] for m in M3]).flatten(1)
+
+
 def _filter(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
     centre, text, audio, visual, relations, a, b, c, vector = leaves
     x = {"text": text, "audio": audio, "visual": visual}
@@ -63,6 +71,11 @@ KERNELS: dict[str, KernelCase] = {
     "semantic_attention": KernelCase(
         lambda s: [*(normal(s.num_utterances, 2, 3, seed=k) for k in range(3)), normal(s.num_utterances, D, seed=5), *_weights((2, 6))],
         _semantic,
+    ),
+    "cross_modal_attention": KernelCase(
+        lambda s: [normal(n, 2, width, seed=30 + 3 * x + y) for x, width in enumerate((3, 3, 4)) for y, n in enumerate(s.sizes.values())],
+        _cross,
+        GraphSpec(M3, cross="dialogue"),
     ),
     "attention_filter": KernelCase(
         lambda s: [normal(s.num_utterances, D, seed=9), *_by_modality(s, 1), *_weights((3, 2), (3, D, 4), (3, D, 4), (3, 2, 4), (4,))],

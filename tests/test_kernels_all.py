@@ -14,7 +14,7 @@ import torch
 from helpers import BACKENDS, M2, M3, structure_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import KERNELS
+from kernel_cases import KERNELS, SPEC
 from torch import Tensor
 
 from dgl_merc import kernels
@@ -24,7 +24,6 @@ from dgl_merc.kernels.backends import COSTS, dgl_computes_on
 
 pytestmark = pytest.mark.dgl
 ROOT = Path(__file__).resolve().parents[1]
-SPEC = GraphSpec(M3, past=2, future=3)
 every_kernel = pytest.mark.parametrize("name", KERNELS)
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -62,7 +61,7 @@ def test_every_kernel_has_its_case_its_loop_its_tests_and_its_benchmark():
 def test_a_heterograph_or_a_batch_of_them_gives_what_the_structure_gives(name, idtype, backend):
     from dgl_merc._dgl import dgl
 
-    s = structure_for(SPEC, [5, 1, 7])
+    s = structure_for(KERNELS[name].spec, [5, 1, 7])
     parts = [s.select([d]) for d in range(3)]
     batch = dgl.batch([part.graph(idtype=idtype) for part in parts])
     leaves = KERNELS[name].leaves(s)
@@ -257,6 +256,7 @@ IEMOCAP, MELD = list(range(12, 108, 3)), [3, 5, 6, 7, 8, 9, 10, 10, 11, 12, 14, 
         ("rgcn", MELD, GraphSpec(M3, past=2, future=2), 0.0, "scatter"),
         ("semantic_attention", MELD, GraphSpec(M3), 0.0, "dense"),
         ("attention_filter", MELD, GraphSpec(M3), 0.0, "dense"),
+        ("cross_modal_attention", MELD, GraphSpec(M3), 0.0, "dense"),
     ],
 )
 def test_the_rule(kernel, lengths, spec, rate, chosen):

@@ -26,7 +26,7 @@ from dgl_merc.graphs import UTTERANCE, GraphSpec, Structure
 
 __all__ = ["Backend", "Chosen", "EdgeBackend", "Kernel", "choose_backend", "describe_choices", "dgl_computes_on", "size_of"]
 
-Kernel = Literal["attention_filter", "masked_gcn", "rgcn", "semantic_attention"]
+Kernel = Literal["attention_filter", "cross_modal_attention", "masked_gcn", "rgcn", "semantic_attention"]
 EdgeBackend = Literal["dgl", "scatter"]
 Chosen = Literal["dense", "dgl", "scatter"]
 Backend = Literal["auto", "dense", "dgl", "scatter"]

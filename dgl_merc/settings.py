@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from dgl_merc.errors import InputError
 
-__all__ = ["assign", "differences", "flat", "flat_settings", "from_table", "merge"]
+__all__ = ["assign", "check_choices", "differences", "flat", "flat_settings", "from_table", "merge"]
 
 T = TypeVar("T")
 
@@ -51,6 +51,17 @@ def from_table(cls: type[T], table: Mapping[str, Any], where: str, prefix: str =
         return cls(**values)
     except ValueError as error:
         raise InputError(f"{where}: {prefix}{error}") from None
+
+
+def check_choices(settings: Any) -> None:
+    """Whether every field that is one of some words is one of them: for dataclasses that Python code makes.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
+            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(hint)))}, found {getattr(settings, name)!r}")
 
 
 def _convert(hint: Any, value: Any, where: str, key: str) -> Any:

@@ -6,10 +6,10 @@ take a Structure; :meth:`Structure.graph` makes the DGL heterograph of it for th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from dgl_merc.graphs.blocks import Blocks
 
 __all__ = ["Structure"]
+
+_T = TypeVar("_T")
+
+
+def _lasting(make: Callable[[Structure], _T]) -> cached_property[_T]:
+    """A cached property that outlasts the call that first asked: made in inference mode, it may serve training afterwards."""
+
+    @wraps(make)
+    def made(self: Structure) -> _T:
+        with torch.inference_mode(False):
+            return make(self)
+
+    return cached_property(made)
+
 
 _REMEMBERED = 1 << 22  # edges of a type that are kept once made; larger ones are made anew when asked for
 
@@ -36,6 +50,8 @@ class Structure:
         spec: who is connected.
         keys: [B] int64, what a dialogue is called in masks: its number in its corpus, so that a mask does not depend on the batch.
             Default: 0, 1, 2, ...
+        characters: [U] int64, the speaker's number among those whom a model knows by name (the training split's); -1: not among them.
+            Default: all -1.
 
     Raises:
         ValueError: shapes or types that do not fit together.
@@ -52,10 +68,13 @@ class Structure:
     speakers: Tensor
     spec: GraphSpec
     keys: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    characters: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __post_init__(self) -> None:
         if not len(self.keys):
             object.__setattr__(self, "keys", torch.arange(len(self.lengths), device=self.lengths.device))
+        if not len(self.characters):
+            object.__setattr__(self, "characters", torch.full_like(self.speakers, -1))
         if self.lengths.ndim != 1 or self.lengths.dtype != torch.int64 or (self.lengths < 1).any():
             raise ValueError(f"lengths must be [B] int64, each at least 1, got {self.lengths.dtype} {list(self.lengths.shape)}")
         total = int(self.lengths.sum())
@@ -63,6 +82,7 @@ class Structure:
             "presence": ((total, len(self.spec.modalities)), torch.bool),
             "speakers": ((total,), torch.int64),
             "keys": ((len(self.lengths),), torch.int64),
+            "characters": ((total,), torch.int64),
         }
         for name, (shape, dtype) in expected.items():
             tensor = getattr(self, name)
@@ -91,7 +111,7 @@ class Structure:
         """The same structure on another device."""
         if torch.device(device) == self.lengths.device:
             return self
-        moved = {name: getattr(self, name).to(device) for name in ("lengths", "presence", "speakers", "keys")}
+        moved = {name: getattr(self, name).to(device) for name in ("lengths", "presence", "speakers", "keys", "characters")}
         return replace(self, **moved)
 
     def with_spec(self, spec: GraphSpec) -> Structure:
@@ -119,22 +139,22 @@ class Structure:
         """U."""
         return len(self.speakers)
 
-    @cached_property
+    @_lasting
     def offsets(self) -> Tensor:
         """[B + 1] the utterance where each dialogue begins."""
         return torch.nn.functional.pad(torch.cumsum(self.lengths, 0), (1, 0))
 
-    @cached_property
+    @_lasting
     def dialogue(self) -> Tensor:
         """[U] the dialogue of each utterance."""
         return torch.repeat_interleave(torch.arange(self.num_dialogues, device=self.device), self.lengths)
 
-    @cached_property
+    @_lasting
     def position(self) -> Tensor:
         """[U] the place of each utterance in its dialogue, from 0."""
         return torch.arange(self.num_utterances, device=self.device) - self.offsets[self.dialogue]
 
-    @cached_property
+    @_lasting
     def counts(self) -> dict[str, Tensor]:
         """Node type -> [U + 1]: how many nodes of the type stand before each utterance."""
         seen = torch.nn.functional.pad(torch.cumsum(self.presence.long(), 0), (0, 0, 1, 0))
@@ -142,7 +162,7 @@ class Structure:
         counts[UTTERANCE] = torch.arange(self.num_utterances + 1, device=self.device)
         return counts
 
-    @cached_property
+    @_lasting
     def nodes(self) -> dict[str, Tensor]:
         """Node type -> [N]: the utterance of each node."""
         nodes = {m: self.presence[:, k].nonzero()[:, 0] for k, m in enumerate(self.spec.modalities)}
@@ -260,4 +280,6 @@ class Structure:
         """The structure of some of the dialogues, in the order given."""
         chosen = torch.as_tensor(dialogues, dtype=torch.int64, device=self.device)
         rows, _ = expand(self.offsets[:-1][chosen], self.offsets[1:][chosen])
-        return Structure(self.lengths[chosen], self.presence[rows], self.speakers[rows], self.spec, self.keys[chosen])
+        return Structure(
+            self.lengths[chosen], self.presence[rows], self.speakers[rows], self.spec, self.keys[chosen], self.characters[rows]
+        )

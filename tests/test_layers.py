@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dgl_merc.graphs import GraphSpec, Structure
 from dgl_merc.heads import EmotionHead
-from dgl_merc.layers import ContextEncoder, MaskedGCN, MaskedGCNOptions, Recurrent, Sequences, beside
+from dgl_merc.layers import ContextEncoder, ContextEncoderOptions, Dropout, MaskedGCN, MaskedGCNOptions, Recurrent, Sequences, beside
 from dgl_merc.losses import cross_entropy
 
 M2, M3 = ("text", "audio"), ("text", "audio", "visual")
@@ -114,11 +114,11 @@ def test_dropout_stands_between_stacked_layers_only_and_in_training_only():
 def test_context_encoder_skips_absent_utterances(both):
     torch.manual_seed(0)
     s = structure(HOLES, M2)
-    encoder = ContextEncoder({"text": 4, "audio": 5}, 6, bidirectional=both).double()
+    encoder = ContextEncoder({"text": 4, "audio": 5}, 6, ContextEncoderOptions(input_dropout=0.0), bidirectional=both).double()
     x = {"text": random(s.sizes["text"], 4), "audio": random(s.sizes["audio"], 5, seed=1)}
     got = encoder(s, x)
     for k, m in enumerate(M2):
-        network = plain(encoder.encoders[m], "lstm", x[m].shape[1], 3 if both else 6, 1, both)
+        network = plain(encoder.networks[m], "lstm", x[m].shape[1], 3 if both else 6, 1, both)
         rows, number = [], 0
         for dialogue in HOLES:
             mine = []
@@ -234,10 +234,10 @@ LONG = [[[1, 1], [1, 1], [0, 1], [1, 0], [1, 1]], [[1, 1], [1, 1], [1, 1]]]
 def test_the_mask_is_drawn_in_training_only(mask):
     s, module = structure(LONG, M2, [31, 4]), gcn(mask=mask, rate=0.5)
     x = features(s, 4)
-    trained, shown = module(s, x)
-    still, input_ = module.eval()(s, x, step=3)
+    trained, shown, _ = module(s, x)
+    still, input_, _ = module.eval()(s, x, step=3)
     assert not torch.equal(torch.cat(list(trained.values())), torch.cat(list(still.values())))
-    none, _ = gcn(mask=mask, rate=0.0)(s, x)
+    none, _, _ = gcn(mask=mask, rate=0.0)(s, x)
     for m in M2:
         assert torch.equal(input_[m], x[m])
         assert torch.equal(none[m], still[m])
@@ -248,7 +248,7 @@ def test_the_mask_is_drawn_in_training_only(mask):
 def test_masked_nodes_show_the_token_to_the_graph_and_to_the_residual(mask):
     s, module = structure(LONG, M2, [31, 4]), gcn(mask=mask, rate=0.5)
     x = features(s, 4)
-    _, shown = module(s, x, step=2)
+    _, shown, _ = module(s, x, step=2)
     hidden = 0
     for k, m in enumerate(M2):
         for row, at in enumerate(s.nodes[m].tolist()):
@@ -258,7 +258,7 @@ def test_masked_nodes_show_the_token_to_the_graph_and_to_the_residual(mask):
             hidden += not kept
     assert 0 < hidden < sum(s.sizes.values())
     leaves = {m: v.clone().requires_grad_() for m, v in x.items()}
-    _, shown = module(s, leaves, step=2)
+    _, shown, _ = module(s, leaves, step=2)
     torch.cat(list(shown.values())).sum().backward()
     assert module.token.grad[0] == hidden
 
@@ -266,7 +266,7 @@ def test_masked_nodes_show_the_token_to_the_graph_and_to_the_residual(mask):
 def test_what_the_kernel_gets_is_the_token_and_weights_of_the_unmasked():
     s, module = structure(LONG, M2, [31, 4]), gcn(mask="nodes", rate=0.5, layers=1, aleph=0.6)
     x = features(s, 4)
-    out, shown = module(s, x, step=2)
+    out, shown, _ = module(s, x, step=2)
     h = torch.cat([shown[m] for m in M2])
     n = torch.nn.functional.normalize(torch.cat([x[m] for m in M2]))
     at = torch.cat([s.nodes[m] for m in M2])
@@ -300,9 +300,9 @@ def test_node_and_edge_masks_only_do_what_they_say():
     s = structure(LONG, M2, [31, 4])
     x = features(s, 4)
     nodes, edges = gcn(mask="nodes", rate=1.0), gcn(mask="edges", rate=1.0, layers=1)
-    _, shown = nodes(s, x)
+    _, shown, _ = nodes(s, x)
     assert all((v == nodes.token).all() for v in shown.values())
-    alone, _ = edges(s, x)
+    alone, _, _ = edges(s, x)
     for m in M2:
         torch.testing.assert_close(alone[m], torch.relu(x[m] @ edges.matrices[0]), rtol=0, atol=1e-12)
     assert gcn(mask="edges").token is None
@@ -313,7 +313,7 @@ def test_node_and_edge_masks_only_do_what_they_say():
 def test_a_batch_without_any_node(backend):
     s = structure([[[0, 0], [0, 0]], [[0, 0]]], M2)
     module = MaskedGCN(4, MaskedGCNOptions(mask="both"), backend=backend)
-    out, shown = module(s, {m: torch.zeros(0, 4) for m in M2})
+    out, shown, _ = module(s, {m: torch.zeros(0, 4) for m in M2})
     assert {m: tuple(v.shape) for m, v in (out | shown).items()} == dict.fromkeys(M2, (0, 4))
 
 
@@ -348,3 +348,48 @@ def test_aleph_is_learnt_through_softplus(aleph):
 def test_options_out_of_bounds(name, value):
     with pytest.raises(ValueError, match=f"^{name} must be"):
         MaskedGCNOptions(**{name: value})
+
+
+# ---- dropout
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_keeps_its_share_and_the_mean(rate):
+    torch.manual_seed(0)
+    layer, count = Dropout(rate), 400_003  # not whole words
+    x = torch.ones(count, requires_grad=True)
+    y = layer(x)
+    dropped = (y == 0).double()
+    assert abs(dropped.mean() - rate) < 5 * (rate * (1 - rate) / count) ** 0.5
+    realised = round(rate * 65536) / 65536
+    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - realised)))
+    for k in range(4):  # each place within a word
+        assert abs(dropped[k::4].mean() - rate) < 0.01
+    for apart in range(1, 9):  # a feature does not tell of its neighbours
+        assert abs(torch.corrcoef(torch.stack([dropped[apart:], dropped[:-apart]]))[0, 1]) < 5 * count**-0.5
+    ct = torch.randn(count)
+    (gradient,) = torch.autograd.grad(y, x, ct)
+    assert torch.equal(gradient, ct * y.detach())
+
+
+def test_dropout_is_a_function_of_the_seed():
+    def draw(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return Dropout(0.5)(torch.ones(7, 9))
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+    torch.manual_seed(1)
+    layer = Dropout(0.5)
+    assert not torch.equal(layer(torch.ones(7, 9)), layer(torch.ones(7, 9)))
+
+
+def test_dropout_at_its_ends_and_in_evaluation():
+    x = random(3, 5)
+    assert torch.equal(Dropout(0.0)(x), x)
+    assert torch.equal(Dropout(1.0)(x), torch.zeros_like(x))
+    assert torch.equal(Dropout(0.9).eval()(x), x)
+    assert Dropout(0.5)(x[:0]).shape == (0, 5)
+    assert Dropout(0.5)(x.T).dtype == x.dtype
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Dropout(1.5)

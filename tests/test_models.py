@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dgl_merc.corpus import Corpus, Scaling, Target
 from dgl_merc.graphs import GraphSpec, Structure
-from dgl_merc.layers import MaskedGCNOptions
+from dgl_merc.layers import AttentionFilterOptions, ContextEncoderOptions, CrossModalAttentionOptions, MaskedGCNOptions
 from dgl_merc.losses import cross_entropy
 from dgl_merc.models import MODELS, Model, ModelInput, build_model, options_of
 from dgl_merc.models.bilstm import BiLSTMOptions
@@ -23,12 +23,54 @@ M2 = ("text", "audio")
 WIDTHS = {"text": 5, "audio": 3}
 CLASSES = 4
 
+SMALL = CrossModalAttentionOptions(heads=2, head_dim=3)
+PRINTED = CrossModalAttentionOptions(2, 3, scaled=False, projections="shared")
 CASES: dict[str, tuple[str, Any]] = {
     "bilstm": ("bilstm", BiLSTMOptions(hidden=6, dropout=0.3)),
-    "mglra": ("mglra", MGLRAOptions(dim=7, dropout=0.3)),
-    "mglra, print": ("mglra", MGLRAOptions(6, False, 1, 0.3, False, MaskedGCNOptions(mask="both", degree="full"))),
-    "mglra, all on": ("mglra", MGLRAOptions(6, True, 2, 0.3, True, MaskedGCNOptions(3, "both", 0.4, "full", True, 0.7, True))),
-    "mglra, nodes": ("mglra", MGLRAOptions(dim=6, gcn=MaskedGCNOptions(mask="nodes", rate=0.5))),
+    "mglra": ("mglra", MGLRAOptions(dim=7, dropout=0.3, attention=SMALL)),
+    "mglra, print": (
+        "mglra",
+        MGLRAOptions(
+            6,
+            context=ContextEncoderOptions(bidirectional=False),
+            dropout=0.3,
+            filter=AttentionFilterOptions("channel", "leaf"),
+            memory="own",
+            attention=PRINTED,
+            speakers="corpus",
+            speaker_base="head",
+            gcn=MaskedGCNOptions(mask="both", degree="full"),
+            residual=False,
+        ),
+    ),
+    "mglra, all on": (
+        "mglra",
+        MGLRAOptions(
+            6,
+            context=ContextEncoderOptions("all", layers=2, input_dim=3, speaker_context=True),
+            dropout=0.3,
+            filter=AttentionFilterOptions("channel", "share", 3),
+            memory="own+h",
+            rounds=2,
+            attention=CrossModalAttentionOptions(2, 3, lonely="skip"),
+            speaker_rows=2,
+            gcn=MaskedGCNOptions(3, "both", 0.4, "full", True, 0.7, True),
+            reconstruction=0.5,
+        ),
+    ),
+    "mglra, core": (
+        "mglra",
+        MGLRAOptions(
+            dim=6,
+            filter=AttentionFilterOptions(output="none"),
+            memory="none",
+            rounds=1,
+            attention=CrossModalAttentionOptions(0),
+            speakers="none",
+            gcn=MaskedGCNOptions(mask="nodes", rate=0.5),
+        ),
+    ),
+    "mglra, no graph": ("mglra", MGLRAOptions(dim=6, attention=SMALL, fusion="none")),
 }
 SPECS = {"utterance": GraphSpec(M2), "dialogue": GraphSpec(M2, cross="dialogue"), "window": GraphSpec(M2, window=2, cross="dialogue")}
 
@@ -40,13 +82,18 @@ def make(case: str, spec: GraphSpec = SPECS["utterance"], seed: int = 0) -> Mode
     name, options = CASES[case]
     torch.manual_seed(seed)
     widths = {m: WIDTHS[m] for m in spec.modalities}
-    return build_model(name, ModelInput(widths, CLASSES, spec, seed), options).double()
+    return build_model(name, ModelInput(widths, CLASSES, spec, seed, 3), options).double()
 
 
 def batch(lengths: list[int], spec: GraphSpec, drop: float = 0.3, seed: int = 0) -> tuple[Structure, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     presence = torch.rand(sum(lengths), len(spec.modalities), generator=generator) >= drop
-    s = replace(Structure.of(lengths, spec, presence=presence.tolist()), keys=torch.arange(len(lengths)) * 5 + 2)
+    speakers = torch.randint(0, 4, (sum(lengths),), generator=generator)
+    s = replace(
+        Structure.of(lengths, spec, presence=presence.tolist(), speakers=speakers.tolist()),
+        keys=torch.arange(len(lengths)) * 5 + 2,
+        characters=speakers - 1,
+    )
     return s, {m: torch.randn(n, WIDTHS[m], generator=generator, dtype=torch.float64) for m, n in s.sizes.items()}
 
 
@@ -59,6 +106,13 @@ def rows_of(s: Structure, dialogues: list[int]) -> tuple[Tensor, dict[str, Tenso
     return utterances, nodes
 
 
+def without_dropout(options: Any) -> Any:
+    none: dict[str, Any] = {f.name: 0.0 for f in fields(options) if "dropout" in f.name}
+    if hasattr(options, "context"):
+        none["context"] = replace(options.context, input_dropout=0.0)
+    return replace(options, **none)
+
+
 def test_every_model_has_a_case():
     assert {name for name, _ in CASES.values()} == set(MODELS)
     assert all(isinstance(options, options_of(name)) for name, options in CASES.values())
@@ -69,10 +123,10 @@ def test_every_model_has_a_case():
 def test_a_dialogue_gives_the_same_alone_and_in_any_batch(case, spec):
     model = make(case, spec).eval()
     s, x = batch([4, 1, 9, 2, 17, 4], spec)
-    together = model(s, x)
+    together = model(s, x).logits
     for some in ([0], [1], [4], [5, 2], [3, 0, 1], [5, 4, 3, 2, 1, 0]):
         utterances, nodes = rows_of(s, some)
-        got = model(s.select(some), {m: x[m][nodes[m]] for m in x})
+        got = model(s.select(some), {m: x[m][nodes[m]] for m in x}).logits
         torch.testing.assert_close(got, together[utterances], rtol=0, atol=1e-9)
     assert together.std(0).min() > 1e-4, "vacuous: the same logits everywhere"
 
@@ -82,11 +136,11 @@ def test_in_training_the_mask_does_not_depend_on_the_batch(case):
     name, options = CASES[case]
     s, x = batch([4, 1, 9], SPECS["dialogue"])
     torch.manual_seed(0)
-    given = ModelInput(WIDTHS, CLASSES, SPECS["dialogue"], 3)
-    model = build_model(name, given, replace(options, dropout=0.0)).double().train()
+    given = ModelInput(WIDTHS, CLASSES, SPECS["dialogue"], 3, 3)
+    model = build_model(name, given, without_dropout(options)).double().train()
     utterances, nodes = rows_of(s, [2, 0])
-    got = model(s.select([2, 0]), {m: x[m][nodes[m]] for m in x}, step=4)
-    torch.testing.assert_close(got, model(s, x, step=4)[utterances], rtol=0, atol=1e-9)
+    got = model(s.select([2, 0]), {m: x[m][nodes[m]] for m in x}, step=4).logits
+    torch.testing.assert_close(got, model(s, x, step=4).logits[utterances], rtol=0, atol=1e-9)
 
 
 @every_case
@@ -94,21 +148,21 @@ def test_in_training_the_mask_does_not_depend_on_the_batch(case):
 def test_causal_hears_nothing_later(case, spec):
     model = make(case, spec).eval()
     s, x = batch([9, 3], spec, drop=0.2)
-    before = model(s, x)
+    before = model(s, x).logits
     for t in range(9):
         later = {m: (s.nodes[m] > t) & (s.nodes[m] < 9) for m in x}
-        after = model(s, {m: torch.where(later[m][:, None], 3 - 2 * v, v) for m, v in x.items()})
+        after = model(s, {m: torch.where(later[m][:, None], 3 - 2 * v, v) for m, v in x.items()}).logits
         assert torch.equal(after[: t + 1], before[: t + 1])
         assert torch.equal(after[9:], before[9:])
-        assert t == 8 or not torch.allclose(after[t + 1 : 9], before[t + 1 : 9])
+        assert t == 8 or not torch.equal(after[t + 1 : 9], before[t + 1 : 9])
 
 
 @every_case
 def test_offline_hears_later(case):
     model = make(case).eval()
     s, x = batch([9], SPECS["utterance"], drop=0.0)
-    before = model(s, x)
-    after = model(s, {m: torch.where((s.nodes[m] == 8)[:, None], 3 - 2 * v, v) for m, v in x.items()})
+    before = model(s, x).logits
+    after = model(s, {m: torch.where((s.nodes[m] == 8)[:, None], 3 - 2 * v, v) for m, v in x.items()}).logits
     assert not torch.allclose(after[:8], before[:8])
 
 
@@ -131,20 +185,20 @@ def test_absences_give_finite_logits_and_gradients(case, lengths, presence):
     s = Structure.of(lengths, SPECS["dialogue"], presence=presence)
     x = {m: torch.randn(n, WIDTHS[m], dtype=torch.float64, requires_grad=True) for m, n in s.sizes.items()}
     model = make(case, SPECS["dialogue"])
-    for training in (True, False):
-        logits = model.train(training)(s, x)
+    for training in (False, True):
+        logits, losses = model.train(training)(s, x)
         assert logits.shape == (sum(lengths), CLASSES)
         assert torch.isfinite(logits).all()
-    cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64)).backward()
-    for t in [*model.parameters(), *x.values()]:
-        assert t.grad is None or torch.isfinite(t.grad).all()
+        loss = cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64)) + sum(losses.values())
+        for t in torch.autograd.grad(loss, [*model.parameters(), *x.values()], allow_unused=True):
+            assert t is None or torch.isfinite(t).all()
 
 
 @every_case
 @pytest.mark.parametrize("spec", [GraphSpec(("text",)), GraphSpec(("audio",), causal=True)], ids=["text", "audio"])
 def test_one_modality(case, spec):
     s, x = batch([3, 5], spec)
-    assert torch.isfinite(make(case, spec)(s, x)).all()
+    assert torch.isfinite(make(case, spec)(s, x).logits).all()
 
 
 @every_case
@@ -153,7 +207,8 @@ def test_identical_and_zero_utterances_have_finite_gradients(case):
     for value in (0.0, 1.0):
         x = {m: torch.full((n, WIDTHS[m]), value, dtype=torch.float64, requires_grad=True) for m, n in s.sizes.items()}
         model = make(case, SPECS["dialogue"])
-        cross_entropy(model(s, x), torch.zeros(6, dtype=torch.int64)).backward()
+        logits, losses = model(s, x)
+        (cross_entropy(logits, torch.zeros(6, dtype=torch.int64)) + sum(losses.values())).backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters())
         assert all(torch.isfinite(v.grad).all() for v in x.values())
 
@@ -162,8 +217,8 @@ def test_identical_and_zero_utterances_have_finite_gradients(case):
 def test_every_parameter_learns(case):
     model = make(case, SPECS["dialogue"]).train()
     s, x = batch([6, 5, 7, 8], SPECS["dialogue"], drop=0.2)
-    loss = cross_entropy(model(s, x), torch.arange(26) % CLASSES)
-    loss.backward()
+    logits, losses = model(s, x)
+    (cross_entropy(logits, torch.arange(26) % CLASSES) + sum(losses.values())).backward()
     still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert not still, f"no gradient: {still}"
 
@@ -174,10 +229,10 @@ def test_an_unlabelled_utterance_is_context(case):
     s, x = batch([5], SPECS["utterance"], drop=0.0)
     x = {m: v.requires_grad_() for m, v in x.items()}
     labels = torch.tensor([1, -1, -1, 2, -1])
-    cross_entropy(model(s, x), labels).backward()
+    cross_entropy(model(s, x).logits, labels).backward()
     assert x["text"].grad[1].abs().max() > 0, "an unlabelled utterance is not heard"
-    changed = cross_entropy(model(s, {m: v * torch.tensor([[1], [1], [2], [1], [1]]) for m, v in x.items()}), labels)
-    assert changed != cross_entropy(model(s, x), labels)
+    changed = cross_entropy(model(s, {m: v * torch.tensor([[1], [1], [2], [1], [1]]) for m, v in x.items()}).logits, labels)
+    assert changed != cross_entropy(model(s, x).logits, labels)
 
 
 @every_case
@@ -189,7 +244,7 @@ def test_the_same_seed_gives_the_same_and_forward_keeps_no_state(case):
 
     def run(model: Model, step: int = 0) -> Tensor:
         torch.manual_seed(5)
-        return model(s, x, step=step)
+        return model(s, x, step=step).logits
 
     before = run(first)
     assert torch.equal(run(second), before)
@@ -220,15 +275,39 @@ def test_what_speakers_are_called_does_not_matter(case):
     logits = []
     for c in (corpus, renamed):
         b = DialogueData(c, spec, Scaling.fit(c), "emotion").batch(np.arange(5))
-        logits.append(model(b.structure, b.features))
+        logits.append(model(b.structure, b.features).logits)
     assert torch.equal(*logits)
+
+
+@every_case
+def test_a_structure_seen_in_inference_mode_serves_training(case):
+    s, x = batch([4, 6], SPECS["dialogue"])
+    model = make(case, SPECS["dialogue"])
+    with torch.inference_mode():
+        before = model.eval()(s, x).logits
+    model.train()(s, x).logits.sum().backward()
+    torch.testing.assert_close(model.eval()(s, x).logits, before, rtol=0, atol=1e-12)
+
+
+@every_case
+def test_autocast_is_near_and_can_be_trained_within(case):
+    s, x = batch([4, 6], SPECS["dialogue"], drop=0.2)
+    x = {m: v.float() for m, v in x.items()}
+    model, gradients = make(case, SPECS["dialogue"]).float().eval(), []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = cross_entropy(model(s, x).logits, torch.arange(10) % CLASSES)
+            found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)  # a mask's token is for training
+            gradients.append(torch.cat([g.flatten() for g in found if g is not None]))
+    assert torch.isfinite(gradients[1]).all()
+    assert (gradients[0] - gradients[1]).norm() < 0.1 * gradients[0].norm()
 
 
 @every_case
 def test_bfloat16_is_finite(case):
     model = make(case, SPECS["dialogue"]).bfloat16()
     s, x = batch([4, 6], SPECS["dialogue"])
-    assert torch.isfinite(model(s, {m: v.bfloat16() for m, v in x.items()})).all()
+    assert torch.isfinite(model(s, {m: v.bfloat16() for m, v in x.items()}).logits).all()
 
 
 @pytest.mark.parametrize(
@@ -238,8 +317,11 @@ def test_bfloat16_is_finite(case):
         ("bilstm", {"layers": 0}),
         ("bilstm", {"dropout": 1.1}),
         ("mglra", {"dim": 0}),
-        ("mglra", {"encoder_layers": 0}),
+        ("mglra", {"rounds": 0}),
         ("mglra", {"dropout": -0.1}),
+        ("mglra", {"memory": "ownh"}),
+        ("mglra", {"speaker_base": "haed"}),
+        ("mglra", {"reconstruction": -1.0}),
     ],
 )
 def test_options_out_of_bounds(name, change):

@@ -1,5 +1,6 @@
 """What stands on a model: from an utterance's representation to an answer."""
 
 from dgl_merc.heads.emotion import EmotionHead
+from dgl_merc.heads.reconstruction import ReconstructionHead
 
-__all__ = ["EmotionHead"]
+__all__ = ["EmotionHead", "ReconstructionHead"]

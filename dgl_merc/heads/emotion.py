@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dgl_merc.layers.dropout import Dropout
+
 __all__ = ["EmotionHead"]
 
 
@@ -24,9 +26,7 @@ class EmotionHead(nn.Module):
 
     def __init__(self, width: int, hidden: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes)
-        )
+        self.layers = nn.Sequential(Dropout(dropout), nn.Linear(width, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, classes))
 
     def forward(self, h: Tensor) -> Tensor:
         """[U, width] -> [U, classes]."""

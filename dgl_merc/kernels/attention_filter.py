@@ -63,7 +63,7 @@ def attention_filter(
         relations: [M, T] C, in the order of the spec's modalities (a DGL graph: of ``x``).
         matrices: W^i [M, P, D], W^j [M, P, D], W^k [M, T, D]: what is applied to V_i, V_j, C_k.
         attention: a logit per edge, or per edge and channel (print).
-        vector: [D], a of ``"scalar"``.
+        vector: [D], a of ``"scalar"``; None will do for ``"leaf"``, where weights are 1 whatever it is.
         slope: of LeakyReLU below zero.
         output: a leaf's share of the centre's sum, or the sum at the leaf (print).
         keep: edge type (m, "part_of", "utterance") -> [E_m] bool: edges that exist at all (for explanations). A leaf without gets zeros.
@@ -104,7 +104,12 @@ def attention_filter(
     edges = EdgeList.of(structure, [(m, "part_of", UTTERANCE) for m in modalities], modalities, (UTTERANCE,))
     exists = None if keep is None else edges.stack(keep, "keep", fill=True)
     c = _pairs(edges, centre, x, relations, matrices, output)
-    logits = c if attention == "channel" else (leaky_relu(c, slope) @ cast(Tensor, vector)).unsqueeze(-1)
+    if attention == "channel":
+        logits = c
+    elif vector is None:
+        logits = c.new_zeros(len(c), 1)
+    else:
+        logits = (leaky_relu(c, slope) @ vector).unsqueeze(-1)
     if chosen == "dense":
         weights = _softmax_dense(cast(Structure, structure), logits, exists, output)
         shares = weights * c  # the edges of a structure are its leaves, in their order
@@ -148,7 +153,8 @@ def _check(
     for k, (matrix, size) in enumerate(zip(matrices, rows, strict=True)):
         if tuple(matrix.shape) != (len(x), size, width):
             raise ValueError(f"matrices[{k}] must be [M={len(x)}, {size}, D={width}], got {list(matrix.shape)}")
-    if attention == "scalar" and (vector is None or tuple(vector.shape) != (width,)):
+    needed = attention == "scalar" and output == "share"
+    if (needed and vector is None) or (vector is not None and tuple(vector.shape) != (width,)):
         raise ValueError(f"vector must be [D={width}], got {None if vector is None else list(vector.shape)}")
 
 

@@ -184,7 +184,7 @@ def _on_blocks(structure: Structure, x: Mapping[str, Tensor], matrices: Sequence
         same = all(how.weight.x.get(m) is v for m, v in x.items())
         given["unit"] = [unit_rows(v) for v in (h if same else blocks.pad(stack_nodes(how.weight.x, structure.sizes, "weight.x")))]
     if isinstance(how.mask, HashMask):
-        given["words"] = blocks.pad(_node_words(structure, spec.modalities, how.mask))
+        given["words"] = blocks.pad(how.mask.words(structure, spec.modalities))
     rules = not any(isinstance(v, Mapping) for v in (how.weight, how.mask, how.keep))
     held = not rules or blocks.pairs * numbers_per_pair(spec) <= pairs.HELD
     outputs, roots = [], []
@@ -202,20 +202,6 @@ def _on_blocks(structure: Structure, x: Mapping[str, Tensor], matrices: Sequence
     edges = EdgeList.of(structure, spec.message_types, spec.modalities)
     _, kept = _edge_weights(messages("scatter", edges), edges, how, _left(edges, structure, how), None)
     return y, *_propagation(edges, blocks.unpad(roots).squeeze(-1), kept)
-
-
-def _node_words(graph: Structure | Any, modalities: Sequence[str], mask: HashMask) -> Tensor:
-    """[N] the mask's words of stacked nodes."""
-    if isinstance(graph, Structure):
-        at = [graph.nodes[m] for m in modalities]
-        where = [(graph.keys[graph.dialogue[u]], graph.position[u]) for u in at]
-    else:
-        if not all({"dialogue", "position"} <= set(graph.nodes[m].data) for m in modalities):
-            raise ValueError("a HashMask needs node data 'dialogue' and 'position' in the graph; Structure.graph() puts them there")
-        where = [(graph.nodes[m].data["dialogue"].long(), graph.nodes[m].data["position"].long()) for m in modalities]
-    dialogue, position = (torch.cat(parts) for parts in zip(*where, strict=True))
-    modality = torch.cat([torch.full_like(p, k) for k, (_, p) in enumerate(where)])
-    return mask.node_words(dialogue, position, modality, len(modalities))
 
 
 def _on_edges(backend: EdgeBackend, graph: Structure | Any, x: Mapping[str, Tensor], matrices: Sequence[Tensor], how: _How) -> Any:
@@ -246,7 +232,7 @@ def _left(edges: EdgeList, graph: Structure | Any, how: _How) -> Tensor | None:
     """[E] bool: what mask and keep leave in; None: everything."""
     left = None
     if isinstance(how.mask, HashMask):
-        words = _node_words(graph, list(edges.sources), how.mask)
+        words = how.mask.words(graph, list(edges.sources))
         left = how.mask.kept_pairs(words.index_select(0, edges.src), words.index_select(0, edges.dst))
     elif how.mask is not None:
         left = edges.stack(how.mask, "mask", fill=True)

@@ -15,13 +15,14 @@ corpus (``Structure.keys``). A pair's word takes five operations, because it is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from dgl_merc.graphs import Structure
 from dgl_merc.graphs.similarity import arccos_weights
 
 __all__ = ["ArccosWeight", "HashMask"]
@@ -93,6 +94,22 @@ class HashMask:
         words = _mix((dialogue + word) & _WORD)
         words = _mix((words + position * modalities + modality) & _WORD)
         return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
+
+    def words(self, graph: Structure | Any, modalities: Sequence[str]) -> Tensor:
+        """[N] the words of the nodes of all modalities, stacked: those of the first, then those of the second, ...
+
+        Raises:
+            ValueError: a DGL graph whose nodes do not say where they stand.
+        """
+        if isinstance(graph, Structure):
+            where = [(graph.keys[graph.dialogue[u]], graph.position[u]) for u in (graph.nodes[m] for m in modalities)]
+        else:
+            if not all({"dialogue", "position"} <= set(graph.nodes[m].data) for m in modalities):
+                raise ValueError("a HashMask needs node data 'dialogue' and 'position' in the graph; Structure.graph() puts them there")
+            where = [(graph.nodes[m].data["dialogue"].long(), graph.nodes[m].data["position"].long()) for m in modalities]
+        dialogue, position = (torch.cat(parts) for parts in zip(*where, strict=True))
+        modality = torch.cat([torch.full_like(p, k) for k, (_, p) in enumerate(where)])
+        return self.node_words(dialogue, position, modality, len(modalities))
 
     def kept_pairs(self, a: Tensor, b: Tensor) -> Tensor:
         """Whether the edge between nodes with words ``a`` and ``b`` is kept.

@@ -1,8 +1,33 @@
 """Modules with parameters around the kernels: they hold, the kernels compute."""
 
-from dgl_merc.layers.context_encoder import ContextEncoder
+from dgl_merc.layers.attention_filter import AttentionFilter, AttentionFilterOptions
+from dgl_merc.layers.context_encoder import ContextEncoder, ContextEncoderOptions
+from dgl_merc.layers.cross_modal_attention import CrossModalAttention, CrossModalAttentionOptions
+from dgl_merc.layers.dropout import Dropout
 from dgl_merc.layers.fusion import beside
-from dgl_merc.layers.masked_gcn import MaskedGCN, MaskedGCNOptions
+from dgl_merc.layers.gated_update import GatedUpdate
+from dgl_merc.layers.masked_gcn import Fused, MaskedGCN, MaskedGCNOptions
+from dgl_merc.layers.memory import Memory, Recall
 from dgl_merc.layers.sequences import Recurrent, Sequences
+from dgl_merc.layers.speakers import SpeakerEmbedding, Speakers
 
-__all__ = ["ContextEncoder", "MaskedGCN", "MaskedGCNOptions", "Recurrent", "Sequences", "beside"]
+__all__ = [
+    "AttentionFilter",
+    "AttentionFilterOptions",
+    "ContextEncoder",
+    "ContextEncoderOptions",
+    "CrossModalAttention",
+    "CrossModalAttentionOptions",
+    "Dropout",
+    "Fused",
+    "GatedUpdate",
+    "MaskedGCN",
+    "MaskedGCNOptions",
+    "Memory",
+    "Recall",
+    "Recurrent",
+    "Sequences",
+    "SpeakerEmbedding",
+    "Speakers",
+    "beside",
+]

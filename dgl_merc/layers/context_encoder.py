@@ -1,47 +1,121 @@
-"""Context encoder: a recurrent network per modality over the utterances of a dialogue that have it (MGLRA eq. 2).
+"""Context encoder: recurrent networks over the utterances of a dialogue (MGLRA eq. 2).
 
-    X^c_m = LSTM_m(X^r_m) W_m
+    X^c_t, X^c_a, X^c_v = LSTM(X^r_t, X^r_a, X^r_v)
 
-Each modality has its own network, since the raw widths differ; the output is projected to the model's width. An utterance without the
-modality is skipped: it has no row, and the network goes on to the next that has one.
+The print leaves open how many networks there are. ``hears="own"``: one per modality, over the utterances that have it; one without is
+skipped: it has no row, and the network goes on to the next that has one. ``hears="all"``: one that hears the modalities of every utterance
+side by side, zeros where one is absent (an utterance without any is a step with zeros: that somebody spoke); a modality's context is what
+it says at the utterances that have it.
+
+    H = LSTM(Z),   Z = X^r W_in            W_in only with an input width
+    S = LSTM'([H, Z] along each speaker's own turns)            only with ``speaker_context``, which is ours and not the paper's
+    X^c_m = [H, S, Z_m] W_m            Z_m only with an input width
+
+A narrow W_in is what keeps the networks from learning single utterances by heart: raw features are many, and most of them noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from dgl_merc.graphs import Structure
+from dgl_merc.graphs import UTTERANCE, Structure
+from dgl_merc.layers.dropout import Dropout
+from dgl_merc.layers.fusion import beside
 from dgl_merc.layers.sequences import Recurrent, Sequences
+from dgl_merc.settings import check_choices
 
-__all__ = ["ContextEncoder"]
+__all__ = ["ContextEncoder", "ContextEncoderOptions"]
+
+
+@dataclass(frozen=True)
+class ContextEncoderOptions:
+    """Readings of eq. 2. P: the value of the paper's print; D: the default.
+
+    Attributes:
+        hears: P, D ``"own"``: a network per modality; ``"all"``: one for all modalities of an utterance.
+        bidirectional: P False: the print says LSTM, direction unsaid; D True. Off where the spec is causal.
+        layers: stacked in each network.
+        input_dim: raw features are first projected to so many; 0: not at all.
+        speaker_context: hear each speaker's own turns as a sequence of their own, too.
+        input_dropout: on raw features.
+    """
+
+    hears: Literal["own", "all"] = "own"
+    bidirectional: bool = True
+    layers: int = 1
+    input_dim: int = 0
+    speaker_context: bool = False
+    input_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name, least in (("layers", 1), ("input_dim", 0)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        if not 0.0 <= self.input_dropout <= 1.0:
+            raise ValueError(f"input_dropout must be from 0 to 1, found {self.input_dropout}")
 
 
 class ContextEncoder(nn.Module):
     """Raw features to contextual ones.
 
     Args:
-        widths: modality -> raw width.
-        dim: of the output; a bidirectional network has dim / 2 units per direction.
-        bidirectional: the paper prints LSTM and leaves the direction open; a causal structure needs False.
-        layers: of each network.
-        dropout: on the input and the output.
+        widths: modality -> raw width, in the spec's order.
+        dim: D of the output; a bidirectional network has D / 2 units per direction.
+        options: readings.
+        bidirectional: whether the future may be heard at all.
+        dropout: between the networks and on the output.
     """
 
-    def __init__(self, widths: Mapping[str, int], dim: int, *, bidirectional: bool = True, layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        dim: int,
+        options: ContextEncoderOptions | None = None,
+        *,
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        hidden = max(dim // 2, 1) if bidirectional else dim
-        encoders = {m: Recurrent("lstm", w, hidden, layers=layers, bidirectional=bidirectional) for m, w in widths.items()}
-        self.encoders = nn.ModuleDict(encoders)
-        self.projections = nn.ModuleDict({m: nn.Linear(encoder.width, dim) for m, encoder in encoders.items()})
-        self.dropout = nn.Dropout(dropout)
+        self.options = o = options or ContextEncoderOptions()
+        both = o.bidirectional and bidirectional
+        hidden = max(dim // 2, 1) if both else dim
+        self.inputs = nn.ModuleDict({m: nn.Linear(w, o.input_dim) for m, w in widths.items() if o.input_dim})
+        raw = {m: o.input_dim or w for m, w in widths.items()}
+        heard = {UTTERANCE: sum(raw.values())} if o.hears == "all" else raw
+        self.networks = nn.ModuleDict({n: Recurrent("lstm", w, hidden, layers=o.layers, bidirectional=both) for n, w in heard.items()})
+        width = hidden * (1 + both)
+        self.turns = nn.ModuleDict(
+            {n: Recurrent("lstm", width + w, hidden, bidirectional=both) for n, w in heard.items() if o.speaker_context}
+        )
+        total = width * (1 + o.speaker_context) + o.input_dim
+        self.projections = nn.ModuleDict({m: nn.Linear(total, dim) for m in widths})
+        self.input_dropout, self.dropout = Dropout(o.input_dropout), Dropout(dropout)
 
     def forward(self, structure: Structure, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Modality -> [N_m, width_m] to modality -> [N_m, dim]."""
+        inputs = {m: self.input_dropout(rows) for m, rows in x.items()}
+        if self.inputs:
+            inputs = {m: self.inputs[m](rows) for m, rows in inputs.items()}
+        heard = {UTTERANCE: beside(structure, inputs)} if self.options.hears == "all" else inputs
+        hidden = {n: self._context(structure, n, rows) for n, rows in heard.items()}
         encoded = {}
-        for m, encoder in self.encoders.items():
-            counts = structure.counts[m][structure.offsets]
-            hidden = encoder(self.dropout(x[m]), Sequences(counts[1:] - counts[:-1]))
-            encoded[m] = self.dropout(self.projections[m](hidden))
+        for m, rows in inputs.items():
+            context = hidden[UTTERANCE].index_select(0, structure.nodes[m]) if self.options.hears == "all" else hidden[m]
+            context = torch.cat([context, rows], dim=-1) if self.inputs else context
+            encoded[m] = self.dropout(self.projections[m](context))
         return encoded
+
+    def _context(self, structure: Structure, node_type: str, x: Tensor) -> Tensor:
+        """[N, width] of a node type to [N, H] or, with each speaker's turns, [N, 2 H]."""
+        hidden: Tensor = self.networks[node_type](x, Sequences.of_dialogues(structure, node_type))
+        if not self.turns:
+            return hidden
+        hidden = self.dropout(hidden)
+        own = self.turns[node_type](torch.cat([hidden, x], dim=-1), Sequences.of_speakers(structure, node_type))
+        return torch.cat([hidden, own], dim=-1)

@@ -19,6 +19,9 @@ def beside(structure: Structure, x: Mapping[str, Tensor]) -> Tensor:
     """Modality -> [N_m, D_m] to [U, sum of D_m], modalities in the spec's order; zeros where one is absent."""
     parts = []
     for k, m in enumerate(structure.spec.modalities):
+        if len(x[m]) == structure.num_utterances:
+            parts.append(x[m])
+            continue
         rows = torch.cat([x[m], x[m].new_zeros(1, x[m].shape[1])])
         index = torch.where(structure.presence[:, k], structure.counts[m][:-1], len(x[m]))
         parts.append(rows.index_select(0, index))

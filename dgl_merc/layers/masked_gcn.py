@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dgl_merc.graphs import Structure
 from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn
+from dgl_merc.kernels.edge_list import split_nodes
 from dgl_merc.kernels.masked_gcn import Backend, Degree
+from dgl_merc.settings import check_choices
 
-__all__ = ["MaskedGCN", "MaskedGCNOptions"]
+__all__ = ["Fused", "MaskedGCN", "MaskedGCNOptions"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,28 @@ class MaskedGCNOptions:
     learn_aleph: bool = False
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not self.layers >= 0:
             raise ValueError(f"layers must be at least 0, found {self.layers}")
         if not 0.0 <= self.rate <= 1.0:
             raise ValueError(f"rate must be from 0 to 1, found {self.rate}")
         if not 0.0 <= self.aleph <= 100.0:
             raise ValueError(f"aleph must be from 0 to 100, found {self.aleph}")
+
+
+class Fused(NamedTuple):
+    """What the masked GCN gives.
+
+    Attributes:
+        nodes: modality -> [N_m, D] after the last layer.
+        shown: modality -> [N_m, D] what went in: X^S, in training with the token in masked nodes, so that a residual does not show what the
+            mask hides.
+        masked: modality -> [N_m] bool: nodes that were masked; None where no node could be.
+    """
+
+    nodes: dict[str, Tensor]
+    shown: dict[str, Tensor]
+    masked: dict[str, Tensor] | None
 
 
 class MaskedGCN(nn.Module):
@@ -76,23 +94,21 @@ class MaskedGCN(nn.Module):
         """The factor of eq. 18."""
         return self.options.aleph if self.raw_aleph is None else nn.functional.softplus(self.raw_aleph)
 
-    def forward(self, structure: Structure, x: Mapping[str, Tensor], *, step: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(self, structure: Structure, x: Mapping[str, Tensor], *, step: int = 0) -> Fused:
         """Propagate.
 
         Args:
             structure: S.
             x: modality -> [N_m, D]: X^S.
             step: of training; the mask is a function of it.
-
-        Returns:
-            (modality -> [N_m, D] after the last layer, modality -> [N_m, D] what went in: x, in training with the token in masked nodes, so
-            that a residual does not show what the mask hides).
         """
         mask = HashMask(self.seed, self.options.rate, step) if self.training and self.options.rate > 0 else None
-        shown = dict(x)
+        shown, masked = dict(x), None
         if mask is not None and self.token is not None:
-            shown = {m: torch.where(self._kept(structure, mask, m)[:, None], v, self.token.to(v.dtype)) for m, v in x.items()}
-        out: dict[str, Tensor] = masked_gcn(
+            kept = split_nodes(mask.kept_nodes(mask.words(structure, list(structure.sizes))), structure.sizes)
+            masked = {m: ~left for m, left in kept.items()}
+            shown = {m: torch.where(kept[m][:, None], v, self.token.to(v.dtype)) for m, v in x.items()}
+        nodes: dict[str, Tensor] = masked_gcn(
             structure,
             shown,
             list(self.matrices),
@@ -102,10 +118,4 @@ class MaskedGCN(nn.Module):
             rescale=self.options.rescale and mask is not None and self.options.mask != "nodes",
             backend=self.backend,
         )
-        return out, shown
-
-    def _kept(self, structure: Structure, mask: HashMask, modality: str) -> Tensor:
-        at = structure.nodes[modality]
-        number = torch.full_like(at, structure.spec.modalities.index(modality))
-        words = mask.node_words(structure.keys[structure.dialogue[at]], structure.position[at], number, len(structure.spec.modalities))
-        return mask.kept_nodes(words)
+        return Fused(nodes, shown, masked)

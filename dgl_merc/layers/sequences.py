@@ -14,20 +14,38 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dgl_merc.graphs import UTTERANCE, Structure
 from dgl_merc.graphs.blocks import cut_lengths
+from dgl_merc.layers.dropout import Dropout
 
 __all__ = ["Recurrent", "Sequences"]
 
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """N rows that form sequences, one after the other.
+    """N rows that form sequences.
 
     Attributes:
         lengths: [B] rows of each; 0 is allowed (a modality absent from a whole dialogue) and takes no part.
+        rows: [N] the rows sequence by sequence; None: they stand one after the other.
     """
 
     lengths: Tensor
+    rows: Tensor | None = None
+
+    @classmethod
+    def of_dialogues(cls, structure: Structure, node_type: str = UTTERANCE) -> Sequences:
+        """The nodes of a type, dialogue by dialogue."""
+        counts = structure.counts[node_type][structure.offsets]
+        return cls(counts[1:] - counts[:-1])
+
+    @classmethod
+    def of_speakers(cls, structure: Structure, node_type: str = UTTERANCE) -> Sequences:
+        """The nodes of a type, in every dialogue speaker by speaker: each speaker's own turns."""
+        at = structure.nodes[node_type]
+        number = structure.dialogue[at] * (structure.speakers.max() + 1) + structure.speakers[at]
+        rows = torch.argsort(number, stable=True)
+        return cls(torch.unique_consecutive(number[rows], return_counts=True)[1], rows)
 
     @cached_property
     def blocks(self) -> list[tuple[Tensor, Tensor]]:
@@ -42,8 +60,8 @@ class Sequences:
             size = lengths[chosen, None]
             place = np.minimum(np.arange(int(size.max())), size - 1)
             first = begin[chosen, None]
-            pair = (first + place, first + size - 1 - place)
-            blocks.append((torch.from_numpy(pair[0]).to(self.lengths.device), torch.from_numpy(pair[1]).to(self.lengths.device)))
+            ahead, back = (torch.from_numpy(p).to(self.lengths.device) for p in (first + place, first + size - 1 - place))
+            blocks.append((ahead, back) if self.rows is None else (self.rows[ahead], self.rows[back]))
         return blocks
 
     @cached_property
@@ -88,7 +106,7 @@ class Recurrent(nn.Module):
         widths = [width] + [hidden * directions] * (layers - 1)
         self.forwards = nn.ModuleList(make(w, hidden, batch_first=True) for w in widths)
         self.backwards = nn.ModuleList(make(w, hidden, batch_first=True) for w in (widths if bidirectional else []))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.width = hidden * directions
 
     def forward(self, x: Tensor, sequences: Sequences) -> Tensor:

@@ -1,5 +1,6 @@
 """Losses, each with its equation."""
 
 from dgl_merc.losses.classification import class_weights, cross_entropy
+from dgl_merc.losses.reconstruction import cosine_error
 
-__all__ = ["class_weights", "cross_entropy"]
+__all__ = ["class_weights", "cosine_error", "cross_entropy"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dgl_merc.models.base import Model, ModelInput
+from dgl_merc.models.base import Model, ModelInput, Output
 from dgl_merc.models.bilstm import BiLSTM, BiLSTMOptions
 from dgl_merc.models.mglra import MGLRA, MGLRAOptions
 
-__all__ = ["MODELS", "Model", "ModelInput", "build_model", "options_of"]
+__all__ = ["MODELS", "Model", "ModelInput", "Output", "build_model", "options_of"]
 
 MODELS: dict[str, tuple[type[Model], type[Any]]] = {
     "bilstm": (BiLSTM, BiLSTMOptions),

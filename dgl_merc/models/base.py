@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from dgl_merc.graphs import GraphSpec, Structure
 
-__all__ = ["Model", "ModelInput"]
+__all__ = ["Model", "ModelInput", "Output"]
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,26 @@ class ModelInput:
         classes: C.
         spec: who is connected; a causal one makes every part of the model causal.
         seed: of masks.
+        speakers: how many a model may know by name: ``Structure.characters`` run below it.
     """
 
     widths: Mapping[str, int]
     classes: int
     spec: GraphSpec
     seed: int = 0
+    speakers: int = 0
+
+
+class Output(NamedTuple):
+    """What a model says of a batch.
+
+    Attributes:
+        logits: [U, C]; finite also for an utterance without any modality.
+        losses: name -> [] what the model adds to the classification loss, already weighted; empty in evaluation mode.
+    """
+
+    logits: Tensor
+    losses: Mapping[str, Tensor]
 
 
 class Model(nn.Module):
@@ -36,7 +51,7 @@ class Model(nn.Module):
     later one.
     """
 
-    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Tensor:
+    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Output:
         """Classify.
 
         Args:
@@ -45,6 +60,6 @@ class Model(nn.Module):
             step: of training: what masks are a function of.
 
         Returns:
-            [U, C] logits; finite also for an utterance without any modality.
+            Logits, and in training the model's own losses.
         """
         raise NotImplementedError

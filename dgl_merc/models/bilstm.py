@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from dgl_merc.graphs import Structure
 from dgl_merc.heads import EmotionHead
-from dgl_merc.layers import Recurrent, Sequences, beside
-from dgl_merc.models.base import Model, ModelInput
+from dgl_merc.layers import Dropout, Recurrent, Sequences, beside
+from dgl_merc.models.base import Model, ModelInput, Output
 
 __all__ = ["BiLSTM", "BiLSTMOptions"]
 
@@ -46,7 +46,7 @@ class BiLSTM(Model):
 
     def __init__(self, given: ModelInput, options: BiLSTMOptions) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(options.dropout)
+        self.dropout = Dropout(options.dropout)
         self.encoder = Recurrent(
             "lstm",
             sum(given.widths.values()),
@@ -57,8 +57,7 @@ class BiLSTM(Model):
         )
         self.head = EmotionHead(self.encoder.width, options.hidden, given.classes, options.dropout)
 
-    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Tensor:  # noqa: ARG002  (no mask)
+    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Output:  # noqa: ARG002  (no mask)
         """See :class:`dgl_merc.models.base.Model`."""
         hidden = self.encoder(self.dropout(beside(structure, features)), Sequences(structure.lengths))
-        logits: Tensor = self.head(hidden)
-        return logits
+        return Output(self.head(hidden), {})

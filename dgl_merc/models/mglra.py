@@ -1,51 +1,91 @@
-"""MGLRA: masked graph learning with recurrent alignment (Meng et al., IEEE/ACM TASLP 2024), its core.
+"""MGLRA: masked graph learning with recurrent alignment (Meng et al., IEEE/ACM TASLP 2024). Algorithm 1 as a whole.
 
-What is here of Algorithm 1: the context encoder (eq. 2), the masked GCN on the dialogue's heterograph (17-21) and the emotion head (22-24).
-The attention filter (3-5), the recurrent alignment with memory (6-9), cross-modal attention (10-15) and the speaker embedding (16) stand
-between the first two: each takes and gives modality -> [N_m, dim].
+The paper's public code holds none of the alignment: what is here follows the equations. Where they can be read in more than one way, the
+reading is an option.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from dgl_merc.graphs import Structure
-from dgl_merc.heads import EmotionHead
-from dgl_merc.layers import ContextEncoder, MaskedGCN, MaskedGCNOptions, beside
-from dgl_merc.models.base import Model, ModelInput
+from dgl_merc.heads import EmotionHead, ReconstructionHead
+from dgl_merc.layers import (
+    AttentionFilter,
+    AttentionFilterOptions,
+    ContextEncoder,
+    ContextEncoderOptions,
+    CrossModalAttention,
+    CrossModalAttentionOptions,
+    GatedUpdate,
+    MaskedGCN,
+    MaskedGCNOptions,
+    Memory,
+    SpeakerEmbedding,
+    beside,
+)
+from dgl_merc.losses import cosine_error
+from dgl_merc.models.base import Model, ModelInput, Output
+from dgl_merc.settings import check_choices
 
 __all__ = ["MGLRA", "MGLRAOptions"]
+
+Nodes = Mapping[str, Tensor]  # modality -> [N_m, D]
 
 
 @dataclass(frozen=True)
 class MGLRAOptions:
-    """Readings of the paper and sizes it leaves open.
+    """Readings of the paper and sizes it leaves open. P: the value of its print; D: the default.
 
     Attributes:
         dim: the model's width.
-        bidirectional: of the context encoder (2): the print says LSTM, direction unsaid; off where the spec is causal.
-        encoder_layers: of the context encoder.
-        dropout: on the encoder's input and output and in the head.
-        residual: add the graph's input to its output before the head (22); the print does not.
+        context: readings of 2.
+        dropout: within and after the context encoder and in the head.
+        filter: readings of 3-5.
+        memory: the entries of a memory block after the first round (6-9): P ``"own"`` (Algorithm 1, line 12), D ``"all"`` (eq. 6),
+            ``"own+h"``. ``"none"``: no memory, X^R is X^h and later X (with ``rounds`` 1, the ablation MRFA).
+        rounds: T^F, of alignment (not given).
+        attention: readings of 10-14.
+        speakers: whom a speaker's row stands for (16): P ``"corpus"``, D ``"dialogue"``; ``"none"``.
+        speaker_rows: of the table, for ``"dialogue"``.
+        speaker_base: what it is added to: P ``"head"``, X^head of the last round, which leaves the last GRU without effect; D ``"gru"``.
         gcn: readings of 17-21.
+        fusion: ``"gcn"``; ``"none"``: no graph, X^S goes to the head (an ablation).
+        residual: add the graph's input to its output before the head (22): P False, D True.
+        reconstruction: weight of the loss that guesses masked nodes (abstract); 0: none. Needs a mask of nodes.
     """
 
     dim: int = 100
-    bidirectional: bool = True
-    encoder_layers: int = 1
+    context: ContextEncoderOptions = field(default_factory=ContextEncoderOptions)
     dropout: float = 0.5
-    residual: bool = True
+    filter: AttentionFilterOptions = field(default_factory=AttentionFilterOptions)
+    memory: Literal["all", "own", "own+h", "none"] = "all"
+    rounds: int = 3
+    attention: CrossModalAttentionOptions = field(default_factory=CrossModalAttentionOptions)
+    speakers: Literal["dialogue", "corpus", "none"] = "dialogue"
+    speaker_rows: int = 10
+    speaker_base: Literal["gru", "head"] = "gru"
     gcn: MaskedGCNOptions = field(default_factory=MaskedGCNOptions)
+    fusion: Literal["gcn", "none"] = "gcn"
+    residual: bool = True
+    reconstruction: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("dim", "encoder_layers"):
+        check_choices(self)
+        for name in ("dim", "rounds", "speaker_rows"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
         if not 0.0 <= self.dropout <= 1.0:
             raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
+        if not 0.0 <= self.reconstruction < float("inf"):
+            raise ValueError(f"reconstruction must be at least 0 and finite, found {self.reconstruction}")
+        if self.reconstruction and (self.fusion == "none" or self.gcn.mask == "edges"):
+            raise ValueError("reconstruction guesses masked nodes, and none are masked: set gcn.mask to both or nodes (and fusion to gcn)")
 
 
 class MGLRA(Model):
@@ -53,18 +93,51 @@ class MGLRA(Model):
 
     def __init__(self, given: ModelInput, options: MGLRAOptions) -> None:
         super().__init__()
-        self.options = options
-        both = options.bidirectional and not given.spec.causal
-        self.encoder = ContextEncoder(given.widths, options.dim, bidirectional=both, layers=options.encoder_layers, dropout=options.dropout)
-        self.gcn = MaskedGCN(options.dim, options.gcn, seed=given.seed)
-        self.head = EmotionHead(options.dim * len(given.widths), options.dim, given.classes, options.dropout)
+        self.options, o = options, options
+        names = tuple(given.widths)
+        updated = o.rounds > 1 or o.speaker_base == "gru"  # else nothing would read it
+        self.encoder = ContextEncoder(given.widths, o.dim, o.context, bidirectional=not given.spec.causal, dropout=o.dropout)
+        self.filter = AttentionFilter(len(names), o.dim, o.filter) if o.filter.output != "none" else None
+        self.memory = Memory(len(names), o.dim, o.memory) if o.memory != "none" else None
+        self.attention = CrossModalAttention(names, o.dim, o.attention) if o.attention.heads else None
+        self.update = GatedUpdate(names, o.dim) if updated else None
+        rows = given.speakers if o.speakers == "corpus" else o.speaker_rows
+        self.speakers = SpeakerEmbedding(o.speakers, rows, o.dim) if o.speakers != "none" else None
+        self.gcn = MaskedGCN(o.dim, o.gcn, seed=given.seed) if o.fusion == "gcn" else None
+        self.head = EmotionHead(o.dim * len(names), o.dim, given.classes, o.dropout)
+        self.reconstruction = ReconstructionHead(o.dim) if o.reconstruction else None
 
-    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Tensor:
+    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
-        context = self.encoder(structure, features)  # (2)
-        fused, shown = self.gcn(structure, context, step=step)  # (17)-(21)
-        h = beside(structure, fused)
+        context = self.encoder(structure, features)  # X^c (2)
+        filtered: Nodes = self.filter(structure, context) if self.filter else context  # X^h (3)-(5)
+        aligned = self._align(structure, filtered)
+        nodes = self.speakers(structure, aligned) if self.speakers else aligned  # X^S (16)
+        if self.gcn is None:
+            return Output(self.head(beside(structure, nodes)), {})
+        fused = self.gcn(structure, nodes, step=step)  # (17)-(21)
+        h = beside(structure, fused.nodes)
         if self.options.residual:
-            h = h + beside(structure, shown)
-        logits: Tensor = self.head(h)  # (22)
-        return logits
+            h = h + beside(structure, fused.shown)
+        losses: dict[str, Tensor] = {}
+        if self.reconstruction and fused.masked:
+            losses["reconstruction"] = self._guess(self.reconstruction, nodes, fused.nodes, fused.masked)
+        return Output(self.head(h), losses)  # (22)-(24)
+
+    def _align(self, structure: Structure, filtered: Nodes) -> Nodes:
+        """Algorithm 1, lines 6-25: X^h to X of the last round, or to its X^head."""
+        refined: Nodes | None = None
+        for number in range(1, self.options.rounds + 1):
+            recalled: Nodes = self.memory(structure, filtered, refined) if self.memory else refined or filtered  # X^R (6)-(9)
+            head: Nodes = self.attention(structure, recalled) if self.attention else recalled  # X^head (10)-(14)
+            if self.update is None or (number == self.options.rounds and self.options.speaker_base == "head"):
+                return head
+            refined = self.update(head, refined or recalled)  # X (15)
+        assert refined is not None
+        return refined
+
+    def _guess(self, head: ReconstructionHead, nodes: Nodes, fused: Nodes, masked: Nodes) -> Tensor:
+        """The loss of the masked nodes of all modalities together."""
+        rows = [masked[m].nonzero()[:, 0] for m in nodes]
+        guesses, truths = (torch.cat([x[m].index_select(0, r) for m, r in zip(nodes, rows, strict=True)]) for x in (fused, nodes))
+        return self.options.reconstruction * cosine_error(head(guesses), truths.detach())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from dgl_merc.errors import InputError, at
 from dgl_merc.graphs import GraphSpec, Structure, structure_of
 from dgl_merc.graphs.store import node_features, utterance_rows
 
-__all__ = ["Batch", "DialogueData", "choose_target", "draw_drops", "fixed_drops"]
+__all__ = ["Batch", "DialogueData", "choose_target", "draw_drops", "fixed_drops", "known_speakers"]
 
 Numbers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -52,7 +53,7 @@ class Batch:
         s = self.structure
         keep = s.presence & ~torch.from_numpy(drop).to(s.presence.device)
         features = {m: x[keep[:, k][s.presence[:, k]]] for k, (m, x) in enumerate(self.features.items())}
-        return Batch(Structure(s.lengths, keep, s.speakers, s.spec, s.keys), features, self.labels, self.rows)
+        return Batch(replace(s, presence=keep), features, self.labels, self.rows)
 
 
 def draw_drops(presence: Flags, rate: float, rng: np.random.Generator) -> Flags:
@@ -113,6 +114,12 @@ def choose_target(corpus: Corpus, name: str = "") -> str:
     raise InputError(f"{where}expected one target to learn, found {', '.join(classes) or 'none'}; pass --set data.target=NAME")
 
 
+def known_speakers(corpus: Corpus) -> list[str]:
+    """The speakers of the training split, by first appearance: whom a model may know by name."""
+    speakers = corpus.utterances["speaker"].to_numpy(dtype=object)[utterance_rows(corpus, corpus.in_split("train"))]
+    return [str(name) for name in pd.unique(speakers)]
+
+
 class DialogueData:
     """A corpus as batches.
 
@@ -122,16 +129,21 @@ class DialogueData:
         scaling: applied to features.
         target: of kind classes.
         drop: [U, M] modalities to take away from the corpus's utterances, in the order of the spec; default: none.
+        characters: names of the speakers whom a model knows; see ``Structure.characters``.
     """
 
-    def __init__(self, corpus: Corpus, spec: GraphSpec, scaling: Scaling, target: str, drop: Flags | None = None) -> None:
+    def __init__(
+        self, corpus: Corpus, spec: GraphSpec, scaling: Scaling, target: str, drop: Flags | None = None, characters: Sequence[str] = ()
+    ) -> None:
         self.corpus, self.spec, self.scaling, self.drop = corpus, spec, scaling, drop
         self.target, self.labels = target, corpus.labels(target)
+        number = {name: k for k, name in enumerate(characters)}
+        self.characters = torch.tensor([number.get(str(name), -1) for name in corpus.utterances["speaker"]])
 
     def batch(self, dialogues: Numbers) -> Batch:
         """The dialogues with these numbers, in this order."""
-        structure = structure_of(self.corpus, self.spec, dialogues)
         rows = utterance_rows(self.corpus, dialogues)
+        structure = replace(structure_of(self.corpus, self.spec, dialogues), characters=self.characters[torch.from_numpy(rows)])
         features = {}
         for m in self.spec.modalities:
             x = self.scaling.apply(m, node_features(self.corpus, m, rows))

@@ -183,14 +183,15 @@ class Trainer:
         batch = batch.to(self.device)
         count = int((batch.labels >= 0).sum())
         self.model.train()
-        logits = self.model(batch.structure, batch.features, step=step)
+        logits, losses = self.model(batch.structure, batch.features, step=step)
         loss = cross_entropy(logits, batch.labels, weights=self.class_weights, focal=s.focal, smoothing=s.label_smoothing)
+        loss = loss + sum(losses.values())
         self.progress.step += 1
         if not count:
             return
         set_learning_rate(self.optimiser, learning_rate(s, step, self.steps_per_epoch))
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if s.clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
         self.optimiser.step()

@@ -43,7 +43,7 @@ def predict(
     with torch.inference_mode():
         for batch in data.batches(by_length, _EVALUATION_BATCH):
             moved = batch.to(device)
-            scores.append(torch.softmax(model(moved.structure, moved.features).float(), dim=-1).cpu().numpy())
+            scores.append(torch.softmax(model(moved.structure, moved.features).logits.float(), dim=-1).cpu().numpy())
             rows.append(batch.rows)
     order = np.argsort(np.concatenate(rows), kind="stable")
     found, where = np.concatenate(scores)[order], np.concatenate(rows)[order]

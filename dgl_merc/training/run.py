@@ -23,7 +23,7 @@ from dgl_merc.graphs import GraphSpec, Store
 from dgl_merc.models import Model, ModelInput, build_model
 from dgl_merc.settings import differences, flat, flat_settings
 from dgl_merc.training.checkpoint import Checkpoint
-from dgl_merc.training.data import DialogueData, choose_target
+from dgl_merc.training.data import DialogueData, choose_target, known_speakers
 from dgl_merc.training.environment import describe_environment
 from dgl_merc.training.loop import Look, OnLook, Trained, Trainer
 from dgl_merc.training.oracle import Oracle
@@ -32,7 +32,7 @@ from dgl_merc.training.settings import Settings
 from dgl_merc.training.splits import Division, divide
 from dgl_merc.version import __version__
 
-__all__ = ["fit", "unfinished"]
+__all__ = ["fit", "resolved_spec", "unfinished"]
 
 _ONE_AT_A_TIME = threading.Lock()  # dropout draws from torch's global generator: two runs in one process would draw from each other's
 
@@ -143,7 +143,7 @@ class _Task:
 
 
 def _task(corpus: Corpus, spec: GraphSpec, settings: Settings, store: Store | None) -> _Task:
-    spec = _resolved_spec(corpus, spec, settings)
+    spec = resolved_spec(corpus, spec, settings)
     target = choose_target(corpus, settings.data.target)
     division = divide(corpus, target, settings.data)
     about = {
@@ -155,13 +155,19 @@ def _task(corpus: Corpus, spec: GraphSpec, settings: Settings, store: Store | No
         "widths": {m: corpus.modalities[m].width for m in spec.modalities},
         "features": {m: corpus.modality_sha256(m) for m in spec.modalities},
         "scaling": settings.data.scaling,
+        "characters": known_speakers(division.corpus),
         "division": division.to_json(target),
     }
     config, about = (json.loads(json.dumps(table)) for table in (settings.to_json(), about))
     return _Task(settings, spec, division, target, config, about)
 
 
-def _resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> GraphSpec:
+def resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> GraphSpec:
+    """The spec of a store, changed as settings say.
+
+    Raises:
+        InputError: a modality that the store has not.
+    """
     wanted = settings.data.modalities or spec.modalities
     unknown = [m for m in wanted if m not in spec.modalities]
     if unknown:
@@ -177,8 +183,9 @@ def _make(task: _Task, device: str, work: Path) -> tuple[RunParts, Trainer]:
     settings, corpus = task.settings, task.division.corpus
     torch.manual_seed(settings.seed)
     names = corpus.targets[task.target].labels
-    given = ModelInput(task.about["widths"], len(names), task.spec, settings.seed)
-    data = DialogueData(corpus, task.spec, Scaling.fit(corpus, settings.data.scaling, task.spec.modalities), task.target)
+    given = ModelInput(task.about["widths"], len(names), task.spec, settings.seed, len(task.about["characters"]))
+    scaling = Scaling.fit(corpus, settings.data.scaling, task.spec.modalities)
+    data = DialogueData(corpus, task.spec, scaling, task.target, characters=task.about["characters"])
     model = build_model(settings.model, given, settings.options).to(device)
     splits = task.division.dialogues()
     trainer = Trainer(
@@ -242,7 +249,8 @@ def _begin(out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> Pat
     return work
 
 
-_ELSEWHERE = {"data.corpus.path", "data.corpus.name", "data.store_manifest_sha256"}  # a corpus may move, a store be built again
+# A corpus may move, a store be built again; and who talks in the training split is settled by its hash.
+_ELSEWHERE = {"data.corpus.path", "data.corpus.name", "data.store_manifest_sha256", "data.characters"}
 
 
 def _plans(out: Path, task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -76,6 +76,11 @@ class SavedRun:
         """The C classes."""
         return tuple(self.data["labels"])
 
+    @property
+    def characters(self) -> list[str]:
+        """The speakers whom the model knows by name; on another corpus, whoever is called the same."""
+        return list(self.data.get("characters", ()))
+
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """What ``predictions.parquet`` holds.
@@ -102,7 +107,7 @@ class SavedRun:
         Raises:
             InputError: the weights are missing, damaged, or not this model's.
         """
-        given = ModelInput(self.data["widths"], len(self.names), self.spec, self.settings.seed)
+        given = ModelInput(self.data["widths"], len(self.names), self.spec, self.settings.seed, len(self.characters))
         model = build_model(self.settings.model, given, self.settings.options)
         path = self.path / "weights.safetensors"
         try:
@@ -169,7 +174,7 @@ class SavedRun:
                 f"{where}{target}: expected the classes {', '.join(self.names)}, as {self.path} was trained with; "
                 f"found {', '.join(labels) or 'none'}"
             )
-        return DialogueData(corpus, self.spec, self.scaling(), target, drop)
+        return DialogueData(corpus, self.spec, self.scaling(), target, drop, self.characters)
 
     def division(self, corpus: Corpus) -> Division:
         """The run's splits of its own corpus.
@@ -207,6 +212,8 @@ def _check_kinds(path: Path, data: Mapping[str, Any], metrics: Mapping[str, Any]
         kinds = [
             (data["target"], str),
             *((label, str) for label in data["labels"]),
+            (data.get("characters", []), list),
+            *((name, str) for name in data.get("characters", ())),
             *((width, int) for width in data["widths"].values()),
             *((hashed, str) for hashed in data["features"].values()),
             *((part, dict) for part in metrics["splits"].values()),

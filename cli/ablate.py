@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dgl_merc.cli.options import DEVICE, JOBS, SEEDS, SET, STORE, THREADS, choose_device, choose_jobs, seeds_from
 from dgl_merc.errors import InputError
+
+if TYPE_CHECKING:
+    from dgl_merc.studies.grid import Variant
+    from dgl_merc.studies.named import NamedStudy
 
 __all__ = ["ablate"]
 
@@ -20,14 +26,17 @@ __all__ = ["ablate"]
     "--over",
     metavar="KEY=V1,V2,...",
     multiple=True,
-    required=True,
     help="A setting and its values; lists of words are joined by + (data.modalities=text,text+audio). Repeatable: every "
     "combination is a row.",
 )
+@click.option("--table", metavar="NUMBER", help="A table of the model's paper. mglra: IV (mask), V (modalities), VI (components).")
+@click.option("--figure", metavar="NUMBER", help="A figure of the model's paper. mglra: 8 (heads), 9 (mask rates).")
 @SET
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Runs per row.")
 @click.option("--seed", type=click.IntRange(0, SEEDS), default=0, show_default=True, help="The first seed.")
-@click.option("--out", type=click.Path(path_type=Path), help="The table's folder.  [default: runs/ablate-PRESET-STORE-SETTINGS]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The table's folder.  [default: runs/ablate-PRESET-STORE-SETTINGS, or -table-VI]"
+)
 @click.option("--final", is_flag=True, help="Evaluate test, once, when all runs are there. From then on the table stays as it is.")
 @DEVICE
 @THREADS
@@ -36,6 +45,8 @@ def ablate(
     preset: str,
     store: Path | None,
     over: tuple[str, ...],
+    table: str | None,
+    figure: str | None,
     words: tuple[str, ...],
     seeds: int,
     seed: int,
@@ -47,32 +58,60 @@ def ablate(
 ) -> None:
     """Fit PRESET with every combination of some settings, over seeds, and print the table: dev scores, to choose by.
 
+    What the rows are is said by one of --over, --table and --figure; the latter two name what the model's paper has, rows and all.
+
     STORE holds the graphs; without it, the embedded corpus is used. Runs that are there already are not made again, so the same command
     goes on where it was interrupted, and with more values or seeds (the earlier ones named too) it fills up the table. Test is not looked
     at before --final.
     """
     from dgl_merc.cli.console import print_line
     from dgl_merc.cli.studies import conclude, folds_of, print_outcome
-    from dgl_merc.studies.grid import Grid, file_name, variants_over
+    from dgl_merc.studies.grid import Grid, file_name
     from dgl_merc.studies.study import Plan, evaluate_test, run_study
+    from dgl_merc.training.run import resolved_spec
     from dgl_merc.training.settings import load_settings
     from dgl_merc.training.source import opened_once
 
-    variants = variants_over(over)
-    splitting = [key for key in variants[0].labels if key in ("data.folds", "data.fold_by", "data.fold")]
-    if splitting:
-        raise InputError(f"--over {splitting[0]}: all rows of a table have the same splits; pass --set {splitting[0]}=...")
-    source = opened_once(store)
     settings = load_settings(preset, words)
+    named = _named(settings.model, over, table, figure)
+    source = opened_once(store)
+    variants = named.variants(resolved_spec(source.corpus, source.spec, settings).modalities) if named else _over(over)
     grid = Grid(preset, words, variants, seeds_from(seed, seeds), folds_of(source, settings.data))
+    if named:
+        grid = replace(grid, title=named.title, note=named.note)
+    grid.check_words()
     total = len(grid.cells())
     device = choose_device(device, threads)
-    keys = "-".join(key.rpartition(".")[2] for key in variants[0].labels)
-    place = out or Path("runs") / file_name(f"ablate-{preset}-{source.name}-{keys}")
+    slug = named.slug if named else "-".join(key.rpartition(".")[2] for key in variants[0].labels)
+    place = out or Path("runs") / file_name(f"ablate-{preset}-{source.name}-{slug}")
     jobs = choose_jobs(jobs, device, threads, total)
-    print_line(f"{preset} on {source.corpus.name}: {len(variants)} rows x {seeds} seeds, {jobs} at once")
+    what = f", {grid.title}" if grid.title else ""
+    print_line(f"{preset} on {source.corpus.name}{what}: {len(variants)} rows x {seeds} seeds, {jobs} at once")
     plan = Plan(store, test=False, device=device, threads=threads, command=("dglmerc", *sys.argv[1:]))
     outcomes = run_study(grid, plan, place, source, jobs=jobs, on_outcome=print_outcome(total))
     if final:
         outcomes = list(evaluate_test(place, source, outcomes, device=device))
     conclude(grid, outcomes, place)
+
+
+def _named(model: str, over: tuple[str, ...], table: str | None, figure: str | None) -> NamedStudy | None:
+    """What --table or --figure names; None: --over says the rows."""
+    from dgl_merc.studies.named import named_study
+
+    given = {"--over": over or None, "--table": table, "--figure": figure}
+    found = [option for option, value in given.items() if value is not None]
+    if len(found) != 1:
+        raise InputError(f"pass one of --over, --table and --figure, which say what the rows are; found {' and '.join(found) or 'none'}")
+    if table is not None:
+        return named_study(model, "table", table)
+    return named_study(model, "figure", figure) if figure is not None else None
+
+
+def _over(over: tuple[str, ...]) -> tuple[Variant, ...]:
+    from dgl_merc.studies.grid import variants_over
+
+    variants = variants_over(over)
+    splitting = [key for key in variants[0].labels if key in ("data.folds", "data.fold_by", "data.fold")]
+    if splitting:
+        raise InputError(f"--over {splitting[0]}: all rows of a table have the same splits; pass --set {splitting[0]}=...")
+    return variants

@@ -23,7 +23,7 @@ from dgl_merc.graphs.build import BuildOptions, build_store
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.source import open_source
 
-WORDS = [part for word in SMALL for part in ("--set", word)]
+WORDS = [part for word in SMALL for part in ("--set", word)]  # the first is of model.hidden
 Change = Callable[[Any], None]
 
 
@@ -34,7 +34,7 @@ def made(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = open_source(store)
     for name in "ab":
         fit(source.corpus, source.spec, load_settings("bilstm", SMALL, "ab".index(name)), folder / name, store=source.store)
-    good("ablate", "bilstm", store, "--over", "model.hidden=4,5", *WORDS, "--seeds", 1, "--jobs", 1, "--out", folder / "table")
+    good("ablate", "bilstm", store, "--over", "model.hidden=4,5", *WORDS[2:], "--seeds", 1, "--jobs", 1, "--out", folder / "table")
     return folder
 
 
@@ -135,7 +135,7 @@ def test_a_scaling_that_is_not_the_run_s_is_named(mine):
 )
 def test_a_table_with_a_damaged_run_keeps_its_test_unseen(mine, file):
     (mine / "table" / "model.hidden=5" / "seed0" / file).write_text("")
-    command = ("ablate", "bilstm", "graphs", "--over", "model.hidden=4,5", *WORDS, "--seeds", 1, "--jobs", 1, "--out", "table")
+    command = ("ablate", "bilstm", "graphs", "--over", "model.hidden=4,5", *WORDS[2:], "--seeds", 1, "--jobs", 1, "--out", "table")
     assert_one_line(run(*command, "--final"), file)
     assert json.loads((mine / "table" / "study.json").read_text())["test_evaluated"] is None
     metrics = json.loads((mine / "table" / "model.hidden=4" / "seed0" / "metrics.json").read_text())
@@ -153,7 +153,7 @@ def test_a_table_without_test_is_not_closed(mine, kind):
         corpus = replace(corpus, path=None, utterances=corpus.utterances.assign(emotion=corpus.utterances["emotion"].where(~test)))
     saved = save_corpus(corpus, mine / "c")
     build_store(saved, mine / "g", GraphSpec(tuple(saved.modalities)), BuildOptions(edges=False))
-    command = ("ablate", "bilstm", "g", "--over", "model.hidden=4,5", *WORDS, "--jobs", 1, "--out", "t")
+    command = ("ablate", "bilstm", "g", "--over", "model.hidden=4,5", *WORDS[2:], "--jobs", 1, "--out", "t")
     assert_one_line(run(*command, "--seeds", 1, "--final"), "expected a labelled test utterance to evaluate, found none")
     good(*command, "--seeds", 2)
 

@@ -53,13 +53,12 @@ def write_study_report(folder: Path, summary: Mapping[str, Any], numbers: pd.Dat
     runs = (
         f"{len(variants)} row{'s' if len(variants) > 1 else ''} x {len(grid['seeds'])} seed{'s' if len(grid['seeds']) > 1 else ''}{folds}"
     )
-    caption = f"{grid['preset']}: weighted F1{', mean and deviation over seeds' if len(grid['seeds']) > 1 else ', one seed'}"
-    caption += "; test: the folds of a seed put together, dev: their mean" if grid["folds"] else ""
+    done = [run for v in variants for run in v["runs"] if not run["fault"]]
+    about = read_json(folder / done[0]["place"] / "data.json") if done else None
+    caption = _caption(summary, about["corpus"]["name"] if about else "", tested=tested)
     write_json(folder / "summary.json", summary)
     write_tables(folder, "table", shown, numbers, caption)
     figures = _figures(summary, "test" if tested else "dev")
-    done = [run for v in variants for run in v["runs"] if not run["fault"]]
-    about = read_json(folder / done[0]["place"] / "data.json") if done else None
     command = read_json(folder / done[0]["place"] / "environment.json").get("command", []) if done else []
     render(
         "study.html",
@@ -71,6 +70,7 @@ def write_study_report(folder: Path, summary: Mapping[str, Any], numbers: pd.Dat
         tested=tested,
         closed=bool(study["test_evaluated"]),
         seeds=len(grid["seeds"]),
+        caption=caption,
         caption_runs=runs,
         columns=list(shown.columns),
         rows=shown.to_numpy().tolist(),
@@ -84,10 +84,27 @@ def write_study_report(folder: Path, summary: Mapping[str, Any], numbers: pd.Dat
     return StudyResult(summary, shown, caption)
 
 
+def _caption(summary: Mapping[str, Any], corpus: str, *, tested: bool) -> str:
+    grid = summary["grid"]
+    here = f"{grid['preset']} on {corpus}, {'test' if tested else 'dev'}" if corpus else grid["preset"]
+    said = f"{grid['title']} (here {here})" if grid["title"] else grid["preset"]
+    said += f": weighted F1{', mean and deviation over seeds' if len(grid['seeds']) > 1 else ', one seed'}"
+    said += "; test: the folds of a seed put together, dev: their mean" if grid["folds"] else ""
+    if any(_star(v) for v in summary["variants"]):
+        said += f"; *: {grid['preset']} itself{', with --set' if grid['words'] else ''}"
+    return f"{said}. {grid['note']}" if grid["note"] else said
+
+
+def _star(variant: Mapping[str, Any]) -> str:
+    """Marks the row, among those that vary something, that varies nothing."""
+    return " *" if variant["labels"] and variant["is_preset"] else ""
+
+
 def _shown(summary: Mapping[str, Any], *, tested: bool) -> pd.DataFrame:
     rows = []
     for variant in summary["variants"]:
         row: dict[str, Any] = dict(variant["labels"]) or {"preset": summary["grid"]["preset"]}
+        row[next(iter(row))] += _star(variant)
         failed = sum(bool(run["fault"]) for run in variant["runs"])
         row["runs"] = f"{len(variant['runs']) - failed}" + (f" ({failed} failed)" if failed else "")
         for split in ("dev", "test") if tested else ("dev",):
@@ -128,7 +145,7 @@ def _figures(summary: Mapping[str, Any], split: str) -> dict[str, Figure]:
     for variant in variants:
         if variant.get(split):
             name = ", ".join(f"{k.rpartition('.')[2]} = {v}" for k, v in variant["labels"].items()) or summary["grid"]["preset"]
-            bars.append((variant["labels"], _bar(variant, split, name)))
+            bars.append((variant["labels"], _bar(variant, split, name + _star(variant))))
     axis, label = _axis(summary), f"weighted F1 on {split} (%)"
     if axis is None or not bars:
         return {"table": scores_figure([bar for _, bar in bars], label)}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dgl_merc.errors import InputError
+from dgl_merc.settings import assign, flat
 from dgl_merc.training.settings import Settings, load_settings
 
 __all__ = ["Cell", "Grid", "Variant", "file_name", "variants_over"]
@@ -30,7 +31,12 @@ class Variant:
     @property
     def folder(self) -> str:
         """A name that any file system takes; the same for the same labels."""
-        return file_name(",".join(f"{k}={v}" for k, v in self.labels.items()))
+        return file_name(",".join(f"{k.replace(' ', '-')}={v}" for k, v in self.labels.items()))
+
+    @property
+    def keys(self) -> set[str]:
+        """The settings it changes."""
+        return set().union(*map(_keys, self.words))
 
 
 def file_name(text: str) -> str:
@@ -70,6 +76,8 @@ class Grid:
         variants: the rows.
         seeds: of the runs.
         folds: names of the folds; empty: the corpus's own splits.
+        title: what the table is called; empty: nothing but its preset.
+        note: what its caption adds.
     """
 
     preset: str
@@ -77,6 +85,8 @@ class Grid:
     variants: tuple[Variant, ...] = (Variant(),)
     seeds: tuple[int, ...] = (0,)
     folds: tuple[str, ...] = ()
+    title: str = ""
+    note: str = ""
 
     def settings(self, variant: Variant) -> Settings:
         """Of a row, before folds and seeds.
@@ -86,6 +96,24 @@ class Grid:
         """
         return load_settings(self.preset, [*self.words, *variant.words])
 
+    def is_preset(self, variant: Variant) -> bool:
+        """Whether a row changes nothing."""
+        return _bare(self.settings(variant)) == _bare(self.settings(Variant()))
+
+    def check_words(self) -> None:
+        """What all rows have, some row must have.
+
+        Raises:
+            InputError: every row sets it anew.
+        """
+        everywhere = set.intersection(*(v.keys for v in self.variants))
+        for word in self.words:
+            keys = _keys(word)
+            if keys and keys <= everywhere:
+                raise InputError(
+                    f"--set {word}: every row of {self.title or 'the table'} sets {', '.join(sorted(keys))} anew; leave it out"
+                )
+
     def cells(self) -> list[Cell]:
         """All runs, seed by seed, so that a table that is under way is filled evenly.
 
@@ -93,14 +121,10 @@ class Grid:
             InputError: no such setting, or two rows that are the same.
         """
         settings = [self.settings(v) for v in self.variants]
-        bare = [
-            replace(s, data=replace(s.data, modalities=tuple(sorted(s.data.modalities)))) for s in settings
-        ]  # their order is the corpus's
+        bare = [_bare(s) for s in settings]
         for a, b in itertools.combinations(range(len(settings)), 2):
             if bare[a] == bare[b]:
-                raise InputError(
-                    f"--over: {self.variants[a].folder} and {self.variants[b].folder} are the same settings; name each value once"
-                )
+                raise InputError(self._alike(self.variants[a], self.variants[b]))
         cells = []
         for seed, (k, variant), fold in itertools.product(self.seeds, enumerate(self.variants), self.folds or ("",)):
             parts = [variant.folder, f"fold-{file_name(fold)}" if fold else "", f"seed{seed}"]
@@ -112,6 +136,14 @@ class Grid:
             raise InputError(f"two runs of this study would stand in {twice}; name each seed, fold and value once")
         return cells
 
+    def _alike(self, a: Variant, b: Variant) -> str:
+        """What is wrong with two rows that are the same: values that were typed, or else what all rows have."""
+        same = f"{a.folder} and {b.folder} are the same settings"
+        if not self.title:
+            return f"--over: {same}; name each value once"
+        guilty = [word for word in self.words if _keys(word) & (a.keys | b.keys)] or self.words
+        return f"{self.title}: with --set {' --set '.join(guilty)} its rows {same}; leave out what they differ in"
+
     def to_json(self) -> dict[str, Any]:
         """As written in ``study.json``."""
         variants = [{"labels": dict(v.labels), "words": list(v.words)} for v in self.variants]
@@ -121,13 +153,28 @@ class Grid:
             "variants": variants,
             "seeds": list(self.seeds),
             "folds": list(self.folds),
+            "title": self.title,
+            "note": self.note,
         }
 
     @classmethod
     def from_json(cls, table: Mapping[str, Any]) -> Grid:
-        """The inverse of :meth:`to_json`."""
+        """The inverse of :meth:`to_json`; an older version wrote neither title nor note."""
         variants = tuple(Variant(dict(v["labels"]), tuple(v["words"])) for v in table["variants"])
-        return cls(str(table["preset"]), tuple(table["words"]), variants, tuple(table["seeds"]), tuple(table["folds"]))
+        said = {key: str(table.get(key, "")) for key in ("title", "note")}
+        return cls(str(table["preset"]), tuple(table["words"]), variants, tuple(table["seeds"]), tuple(table["folds"]), **said)
+
+
+def _keys(word: str) -> set[str]:
+    """The settings that ``key=value`` changes: several, if the value is a table."""
+    table: dict[str, Any] = {}
+    assign(table, word)
+    return {key for key, _ in flat(table)}
+
+
+def _bare(settings: Settings) -> Settings:
+    """Without the order of modalities, which is the corpus's."""
+    return replace(settings, data=replace(settings.data, modalities=tuple(sorted(settings.data.modalities))))
 
 
 def variants_over(over: Sequence[str]) -> tuple[Variant, ...]:

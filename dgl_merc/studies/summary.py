@@ -30,8 +30,9 @@ def summarise(grid: Grid, outcomes: Sequence[Outcome], out: Path) -> tuple[dict[
         out: the study's folder.
 
     Returns:
-        ``variants``: a row each: labels, runs, failures, ``dev`` and ``test`` (mean, deviation, interval, null where there is none), per
-        class, per kind of turn, calibration error, parameters and seconds an epoch. And :func:`score_rows` of it.
+        ``variants``: a row each: labels, whether it is the preset itself, runs, failures, ``dev`` and ``test`` (mean, deviation, interval,
+        null where there is none), per class, per kind of turn, calibration error, parameters and seconds an epoch. And :func:`score_rows`
+        of it.
     """
     rows = []
     for k, variant in enumerate(grid.variants):
@@ -41,6 +42,7 @@ def summarise(grid: Grid, outcomes: Sequence[Outcome], out: Path) -> tuple[dict[
         row: dict[str, Any] = {
             "labels": dict(variant.labels),
             "folder": variant.folder,
+            "is_preset": grid.is_preset(variant),
             "runs": [
                 {
                     "place": o.cell.place,

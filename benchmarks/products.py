@@ -1,0 +1,267 @@
+"""The matrix products that a training step and an inference pass of a model need at its own shapes, and those that it really makes.
+
+Derived from equations, options and structure alone; nothing here asks the model. One function per layer yields the products of its forward
+and backward pass as (part, kind, pass, batch, m, k, n, times). Shapes are the model's own: recurrent layers and pairs of utterances stand
+in its buckets, padding and all (3 % of the operations; of the pairs alone 17 % on IEMOCAP-like batches, and half on MELD-like ones).
+Where in doubt a product is left out, and :func:`counted` holds that the model makes at least these:
+
+- no gradient to raw features (torch's LSTM computes it all the same), no recurrent product on the state of zeros;
+- U U^T, the similarities, needs one product for its gradient, (G + G^T) U; softmax and arccos need none;
+- what is as well done without a product: degrees, scalar products along a row, the mean of an utterance's M memory entries, and the
+  masked GCN's edges where its backend goes along a list of them;
+- reconstruction of masked nodes (off by default), and attention of a node that hears no other modality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from dgl_merc.graphs import UTTERANCE, Structure
+from dgl_merc.kernels import choose_backend
+from dgl_merc.layers import Sequences
+from dgl_merc.models import ModelInput
+from dgl_merc.models.bilstm import BiLSTMOptions
+from dgl_merc.models.mglra import MGLRAOptions
+
+__all__ = ["KINDS", "MODELS", "Kind", "Pass", "Product", "counted", "needed"]
+
+Kind = Literal["linear", "recurrent", "attention", "graph"]
+Pass = Literal["forward", "backward"]
+KINDS: tuple[Kind, ...] = ("linear", "recurrent", "attention", "graph")
+GATES = 4  # of an LSTM
+
+
+@dataclass(frozen=True)
+class Product:
+    """``times`` products [batch, m, k] x [batch, k, n].
+
+    Attributes:
+        part: the model's module that needs them.
+        kind: of the module.
+        when: the pass.
+        batch: independent matrices.
+        m: rows.
+        k: what is summed over.
+        n: columns.
+        times: how often, one after the other.
+    """
+
+    part: str
+    kind: Kind
+    when: Pass
+    batch: int
+    m: int
+    k: int
+    n: int
+    times: int = 1
+
+    @property
+    def operations(self) -> int:
+        """Multiplications and additions."""
+        return 2 * self.batch * self.m * self.k * self.n * self.times
+
+
+Products = Iterator[Product]
+
+
+def product(part: str, kind: Kind, batch: int, m: int, k: int, n: int, *, left: bool = True, right: bool = True) -> Products:
+    """Y = A B; then dA = dY B^T where ``left`` needs a gradient, dB = A^T dY where ``right`` does."""
+    yield Product(part, kind, "forward", batch, m, k, n)
+    if left:
+        yield Product(part, kind, "backward", batch, m, n, k)
+    if right:
+        yield Product(part, kind, "backward", batch, k, m, n)
+
+
+def linear(part: str, rows: int, width: int, out: int, *, kind: Kind = "linear") -> Products:
+    """[rows, width] x [width, out]."""
+    return product(part, kind, 1, rows, width, out)
+
+
+def recurrent(part: str, lengths: Tensor, width: int, hidden: int, layers: int, directions: int, *, left: bool = False) -> Products:
+    """Per block of b sequences of L rows, layer and direction: X W at once, then h_t U for t = 1 ... L - 1 (h_0 is 0).
+
+    ``left``: whether X needs a gradient.
+    """
+    for layer in range(layers):
+        inner = hidden * directions if layer else width
+        for rows, _ in Sequences(lengths).blocks:
+            b, steps = rows.shape
+            for _ in range(directions):
+                yield from product(part, "recurrent", 1, b * steps, inner, GATES * hidden, left=left or layer > 0)
+                if steps > 1:
+                    yield Product(part, "recurrent", "forward", 1, b, hidden, GATES * hidden, steps - 1)
+                    yield Product(part, "recurrent", "backward", 1, b, GATES * hidden, hidden, steps - 1)  # dh_t
+                    yield Product(part, "recurrent", "backward", 1, hidden, b * (steps - 1), GATES * hidden)  # dU
+
+
+def emotion_head(structure: Structure, width: int, hidden: int, classes: int) -> Products:
+    """W_l and W_smax."""
+    yield from linear("head", structure.num_utterances, width, hidden)
+    yield from linear("head", structure.num_utterances, hidden, classes)
+
+
+# ---- MGLRA
+
+
+def context_encoder(s: Structure, widths: Mapping[str, int], o: MGLRAOptions) -> Products:
+    """W_in, the networks over dialogues and over speakers' turns, W_m (2)."""
+    c = o.context
+    directions = 2 if c.bidirectional and not s.spec.causal else 1
+    hidden = max(o.dim // 2, 1) if directions == 2 else o.dim
+    for m, width in widths.items():
+        if c.input_dim:
+            yield from product("encoder", "linear", 1, s.sizes[m], width, c.input_dim, left=False)
+    narrow = {m: c.input_dim or width for m, width in widths.items()}
+    for n, width in ({UTTERANCE: sum(narrow.values())} if c.hears == "all" else narrow).items():
+        lengths, inner = Sequences.of_dialogues(s, n).lengths, hidden * directions
+        yield from recurrent("encoder", lengths, width, hidden, c.layers, directions, left=bool(c.input_dim))
+        if c.speaker_context:
+            yield from recurrent("encoder", Sequences.of_speakers(s, n).lengths, inner + width, hidden, 1, directions, left=True)
+    for m in widths:
+        yield from linear("encoder", s.sizes[m], hidden * directions * (1 + c.speaker_context) + c.input_dim, o.dim)
+
+
+def attention_filter(s: Structure, o: MGLRAOptions) -> Products:
+    """V_0 = W [X_t, X_a, X_v]; W^i V_0 and W^j X_m at each leaf (3)."""
+    yield from linear("filter", s.num_utterances, len(s.sizes) * o.dim, o.dim)
+    for n in s.sizes.values():
+        for _ in range(2):
+            yield from linear("filter", n, o.dim, o.dim)
+
+
+def memory(s: Structure, o: MGLRAOptions) -> Products:
+    """The logits of a block's entries (8), in every round that reads all of them."""
+    for k in range(o.rounds):
+        if k == 0 or o.memory == "all":
+            yield from linear("memory", s.num_utterances * len(s.sizes), o.dim, len(s.sizes))
+
+
+def attention_shapes(s: Structure) -> list[tuple[int, int, int]]:
+    """Pieces, rows and columns of each block of the cross-modal attention."""
+    return s.blocks(s.spec.modalities).shapes
+
+
+def cross_modal_attention(s: Structure, o: MGLRAOptions) -> Products:
+    """W^Q, W^K, W^V (10-12); Q K^T and A V for every ordered pair of modalities and head (13); W^O (14)."""
+    heads, width, count = o.attention.heads, o.attention.heads * o.attention.head_dim, len(s.sizes)
+    others = max(count - 1, 1)  # alone, a modality attends to itself
+    pairs = [] if count == 1 and o.attention.lonely == "skip" else attention_shapes(s)
+    for _ in range(o.rounds):
+        for n in s.sizes.values():
+            yield from linear("attention", n, o.dim, 3 * width)
+            yield from linear("attention", n, others * width, o.dim)
+        for b, r, c in pairs:
+            yield from product("attention", "attention", b * heads * count * others, r, o.attention.head_dim, c)
+            yield from product("attention", "attention", b * heads * count * others, r, c, o.attention.head_dim)
+
+
+def gated_update(s: Structure, o: MGLRAOptions) -> Products:
+    """A GRU cell per modality: input and state (15)."""
+    for _ in range(o.rounds - (o.speaker_base == "head")):
+        for n in s.sizes.values():
+            for _ in range(2):
+                yield from linear("update", n, o.dim, 3 * o.dim)
+
+
+def masked_gcn(s: Structure, o: MGLRAOptions, *, training: bool) -> Products:
+    """U U^T once (17, 18); A H and H W per layer (21)."""
+    if not o.gcn.layers:
+        return
+    for _ in range(o.gcn.layers):
+        yield from linear("gcn", sum(s.sizes.values()), o.dim, o.dim, kind="graph")
+    rate = o.gcn.rate if training and o.gcn.mask != "nodes" and o.gcn.degree == "masked" else 0.0
+    if choose_backend("masked_gcn", s, rate=rate) != "dense":
+        return
+    count, joint = len(s.sizes), s.spec.cross == "dialogue"
+    for b, r, c in s.blocks(s.spec.modalities, *s.spec.reach(s.spec.message_types[0])).shapes:
+        batch, rows, columns = (b, count * r, count * c) if joint else (b * count, r, c)
+        yield from product("gcn", "graph", batch, rows, o.dim, columns, right=r != c)  # a window's columns are not its rows
+        for _ in range(o.gcn.layers):
+            yield from product("gcn", "graph", batch, rows, columns, o.dim)
+
+
+def mglra(s: Structure, given: ModelInput, o: MGLRAOptions, *, training: bool) -> Products:
+    """Algorithm 1."""
+    yield from context_encoder(s, given.widths, o)
+    if o.filter.output != "none":
+        yield from attention_filter(s, o)
+    if o.memory != "none":
+        yield from memory(s, o)
+    if o.attention.heads:
+        yield from cross_modal_attention(s, o)
+    yield from gated_update(s, o)
+    if o.fusion == "gcn":
+        yield from masked_gcn(s, o, training=training)
+    yield from emotion_head(s, o.dim * len(s.sizes), o.dim, given.classes)
+
+
+# ---- the reference
+
+
+def bilstm(s: Structure, given: ModelInput, o: BiLSTMOptions, *, training: bool) -> Products:  # noqa: ARG001  (no mask)
+    """Stacked layers over the concatenated modalities."""
+    directions = 1 if s.spec.causal else 2
+    yield from recurrent("encoder", s.lengths, sum(given.widths.values()), o.hidden, o.layers, directions)
+    yield from emotion_head(s, o.hidden * directions, o.hidden, given.classes)
+
+
+MODELS: dict[str, Callable[..., Products]] = {"mglra": mglra, "bilstm": bilstm}
+
+
+def needed(model: str, given: ModelInput, options: Any, structure: Structure, *, training: bool) -> list[Product]:
+    """The products of one batch: of a training step, or of inference.
+
+    Args:
+        model: a name of ``MODELS``.
+        given: as the model was told.
+        options: the model's.
+        structure: of the batch.
+        training: with the backward pass, and with the mask.
+    """
+    return [p for p in MODELS[model](structure, given, options, training=training) if training or p.when == "forward"]
+
+
+# ---- what a model really does
+
+
+def counted(run: Callable[[], object]) -> int:
+    """Multiplications and additions of all matrix products, recurrent ones included, that ``run`` asks torch for."""
+    aten = torch.ops.aten
+    known = {
+        aten.mkldnn_rnn_layer: _lstm,
+        aten.mkldnn_rnn_layer_backward: _lstm_backward,
+        aten.mv: _vector,
+        aten.dot: _vector,
+        aten.addmm_: _added,
+        aten.baddbmm_: _added,
+    }
+    with FlopCounterMode(display=False, custom_mapping=known) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def _lstm(x: Any, w: Any, u: Any, *_: Any, **__: Any) -> int:
+    """[L, b, W] by [4 H, W] and [4 H, H]: every step multiplies its state, also the first."""
+    return 2 * int(x[0] * x[1] * (w[0] * w[1] + u[0] * u[1]))
+
+
+def _lstm_backward(x: Any, w: Any, u: Any, *_: Any, **__: Any) -> int:
+    """Gradients of input (also where nobody asks for it), states and both weights."""
+    return 2 * _lstm(x, w, u)
+
+
+def _added(_: Any, a: Any, b: Any, *__: Any, **___: Any) -> int:
+    """Into what is there: [..., m, k] by [..., k, n]."""
+    return 2 * int(torch.Size(a).numel()) * int(b[-1])
+
+
+def _vector(a: Any, *_: Any, **__: Any) -> int:
+    """[m, k] by [k], or [k] by [k]."""
+    return 2 * int(torch.Size(a).numel())

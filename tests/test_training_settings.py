@@ -24,7 +24,7 @@ from dgl_merc.training.optimisation import learning_rate
 from dgl_merc.training.settings import TrainingSettings
 
 SIZE = {"mglra": "model.dim=8", "bilstm": "model.hidden=6"}
-BASE = ("training.max_epochs=3", "training.batch_size=4", "training.lr=.01")
+BASE = ("training.schedule=constant", "training.max_epochs=3", "training.batch_size=4", "training.lr=.01")
 
 CHANGES: dict[str, tuple[str, ...]] = {
     "lr": ("lr=.02",),
@@ -168,7 +168,7 @@ def test_the_loss_is_weighted_by_training_labels_alone(corpus):
     torch.set_rng_state(state)
     batch = t.data.batch(order[:4])
     twin.train()
-    want = cross_entropy(twin(batch.structure, batch.features, step=0), batch.labels, weights=weights, focal=1.5, smoothing=0.1)
+    want = cross_entropy(twin(batch.structure, batch.features, step=0).logits, batch.labels, weights=weights, focal=1.5, smoothing=0.1)
     assert look.loss == pytest.approx(float(want.detach()))
 
 

@@ -86,7 +86,7 @@ def ablate(
     place = out or Path("runs") / file_name(f"ablate-{preset}-{source.name}-{slug}")
     jobs = choose_jobs(jobs, device, threads, total)
     what = f", {grid.title}" if grid.title else ""
-    print_line(f"{preset} on {source.corpus.name}{what}: {len(variants)} rows x {seeds} seeds, {jobs} at once")
+    print_line(f"{preset} on {source.corpus.name}{what}: {len(variants)} rows x {seeds} seed{'s' if seeds > 1 else ''}, {jobs} at once")
     plan = Plan(store, test=False, device=device, threads=threads, command=("dglmerc", *sys.argv[1:]))
     outcomes = run_study(grid, plan, place, source, jobs=jobs, on_outcome=print_outcome(total))
     if final:

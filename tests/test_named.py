@@ -171,7 +171,7 @@ SET = [part for word in TINY for part in ("--set", word)]
 def test_a_table_by_name(here):
     command = ("ablate", "mglra", "graphs", "--table", "iv", *SET, "--seeds", 1, "--jobs", 1)
     lines = good(*command)
-    assert lines[0] == "mglra on synthetic, Table IV of the MGLRA paper: 2 rows x 1 seeds, 1 at once"
+    assert lines[0] == "mglra on synthetic, Table IV of the MGLRA paper: 2 rows x 1 seed, 1 at once"
     (caption,) = [
         line for line in lines if line.startswith("Table IV of the MGLRA paper (here mglra on synthetic, dev): weighted F1, one seed")
     ]

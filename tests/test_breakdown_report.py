@@ -18,7 +18,7 @@ from dgl_merc.corpus import Corpus
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.evaluation.breakdown import evaluate_predictions
 from dgl_merc.graphs import GraphSpec
-from dgl_merc.reports.figures import calibration_figure
+from dgl_merc.reports.figures import calibration_figure, curves_figure
 from dgl_merc.training import fit, load_settings
 
 HOSTILE = (
@@ -140,3 +140,10 @@ def test_the_calibration_figure_shows_the_bins():
     (distances,) = above.collections
     ends = [segment[:, 1].tolist() for segment in distances.get_segments()]
     assert ends == [[row["confidence"], row["accuracy"]] for row in bins]
+
+
+@pytest.mark.parametrize(("epoch", "said"), [(3, "chosen: epoch 3, 51.2"), (2900 / 19, "chosen: epoch 152.6, 51.2")])
+def test_the_chosen_epoch_is_said_in_few_digits(epoch, said):
+    history = [{"epoch": e, "loss": 1.0, "dev_weighted_f1": 50 + e / epoch * 1.234} for e in (epoch / 2, epoch)]
+    figure = curves_figure(history, epoch)
+    assert said in [text.get_text() for axes in figure.axes for text in axes.texts]

@@ -18,12 +18,12 @@ def bare(axes: Any) -> None:
     axes.tick_params(labelsize=9, color=GREY)
 
 
-def curves_figure(history: Sequence[Mapping[str, Any]], chosen: int) -> Figure:
+def curves_figure(history: Sequence[Mapping[str, Any]], chosen: float) -> Figure:
     """Training loss and dev weighted F1 per epoch, the chosen epoch marked.
 
     Args:
         history: entries with ``epoch``, ``loss``, ``dev_weighted_f1``.
-        chosen: the epoch that dev chose.
+        chosen: the epoch that dev chose; part of one where looks are counted in steps.
     """
     epochs = [e["epoch"] for e in history]
     figure = Figure(figsize=(7.2, 3.1), layout="constrained")
@@ -43,7 +43,7 @@ def curves_figure(history: Sequence[Mapping[str, Any]], chosen: int) -> Figure:
     right.set_ylim(low, high + 0.12 * (high - low))
     beyond = chosen > (epochs[0] + epochs[-1]) / 2
     right.annotate(
-        f"chosen: epoch {chosen}, {best:.1f}",
+        f"chosen: epoch {chosen:.4g}, {best:.1f}",
         (chosen, best),
         xytext=(-6 if beyond else 6, 6),
         textcoords="offset points",

@@ -12,7 +12,6 @@ from torch import Tensor
 from dgl_merc.graphs import GraphSpec, Structure
 from dgl_merc.kernels import HashMask
 from dgl_merc.kernels.edge_list import EdgeList
-from dgl_merc.kernels.masked_gcn import _node_words
 
 
 def test_mask_is_symmetric_has_its_rate_and_depends_on_all_it_names():
@@ -21,7 +20,7 @@ def test_mask_is_symmetric_has_its_rate_and_depends_on_all_it_names():
     base = HashMask(1, 0.7)
 
     def left(mask: HashMask, keys: Tensor | None = None) -> Tensor:
-        words = _node_words(replace(s, keys=keys) if keys is not None else s, M2, mask)
+        words = mask.words(replace(s, keys=keys) if keys is not None else s, M2)
         return mask.kept_pairs(words[edges.src], words[edges.dst])
 
     kept = left(base)

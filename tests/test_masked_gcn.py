@@ -14,7 +14,7 @@ from torch import Tensor
 from dgl_merc.graphs import GraphSpec, Structure
 from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn, pairs
 from dgl_merc.kernels.edge_list import EdgeList
-from dgl_merc.kernels.masked_gcn import _node_words, masked_gcn_loop
+from dgl_merc.kernels.masked_gcn import masked_gcn_loop
 
 pytestmark = pytest.mark.dgl
 
@@ -121,7 +121,7 @@ def test_rules_and_tensors_are_the_same(backend):
     edges, mask = EdgeList.of(s, s.spec.message_types, s.spec.modalities), HashMask(3, 0.5)
     stacked = torch.nn.functional.normalize(torch.cat(list(n.values())))
     values = 1 - torch.arccos((stacked[edges.src] * stacked[edges.dst]).sum(1)) / torch.pi
-    words = _node_words(s, s.spec.modalities, mask)
+    words = mask.words(s, s.spec.modalities)
     by_rule = masked_gcn(s, h, w, weight=ArccosWeight(n), mask=mask, backend=backend)
     left = edges.split(mask.kept_pairs(words[edges.src], words[edges.dst]))
     by_tensor = masked_gcn(s, h, w, weight=edges.split(values), mask=left, backend=backend)

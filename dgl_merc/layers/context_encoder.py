@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from dgl_merc.graphs import UTTERANCE, Structure
 from dgl_merc.layers.dropout import Dropout
-from dgl_merc.layers.fusion import beside
+from dgl_merc.layers.fusion import at_nodes, beside
 from dgl_merc.layers.sequences import Recurrent, Sequences
 from dgl_merc.settings import check_choices
 
@@ -106,7 +106,7 @@ class ContextEncoder(nn.Module):
         hidden = {n: self._context(structure, n, rows) for n, rows in heard.items()}
         encoded = {}
         for m, rows in inputs.items():
-            context = hidden[UTTERANCE].index_select(0, structure.nodes[m]) if self.options.hears == "all" else hidden[m]
+            context = at_nodes(structure, m, hidden[UTTERANCE]) if self.options.hears == "all" else hidden[m]
             context = torch.cat([context, rows], dim=-1) if self.inputs else context
             encoded[m] = self.dropout(self.projections[m](context))
         return encoded

@@ -1,4 +1,4 @@
-"""From modality nodes to utterances: the nodes of an utterance side by side (what MGLRA's classifier reads, eq. 22).
+"""From modality nodes to utterances, side by side (what MGLRA's classifier reads, eq. 22), and from utterances back to nodes.
 
 An absent modality leaves its place zero, and the layer that reads the concatenation has one matrix per place: a zero there adds nothing.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dgl_merc.graphs import Structure
 
-__all__ = ["beside"]
+__all__ = ["at_nodes", "beside"]
 
 
 def beside(structure: Structure, x: Mapping[str, Tensor]) -> Tensor:
@@ -26,3 +26,9 @@ def beside(structure: Structure, x: Mapping[str, Tensor]) -> Tensor:
         index = torch.where(structure.presence[:, k], structure.counts[m][:-1], len(x[m]))
         parts.append(rows.index_select(0, index))
     return torch.cat(parts, dim=-1)
+
+
+def at_nodes(structure: Structure, modality: str, rows: Tensor) -> Tensor:
+    """[U, D] of the utterances to [N_m, D]: of those that have the modality; as they are where all do."""
+    at = structure.nodes[modality]
+    return rows if len(at) == len(rows) else rows.index_select(0, at)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dgl_merc.graphs import Structure
-from dgl_merc.layers.fusion import beside
+from dgl_merc.layers.fusion import at_nodes, beside
 
 __all__ = ["Memory", "Recall"]
 
@@ -66,11 +66,7 @@ class Memory(nn.Module):
         if not structure.presence.all():
             mu = mu.masked_fill(~structure.presence[:, :, None], torch.finfo(mu.dtype).min)  # not -inf: an utterance without any is NaN
         omega = torch.softmax(mu, dim=1).transpose(1, 2)
-        blocks = (omega @ entries).unbind(1)
-        whole = structure.num_utterances
-        return {
-            m: block if len(x[m]) == whole else block.index_select(0, structure.nodes[m]) for m, block in zip(names, blocks, strict=True)
-        }
+        return {m: at_nodes(structure, m, block) for m, block in zip(names, (omega @ entries).unbind(1), strict=True)}
 
     @staticmethod
     def _of_two(weight: Tensor, own: Tensor, first: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from dgl_merc.graphs import Structure
+from dgl_merc.layers.fusion import at_nodes
 
 __all__ = ["SpeakerEmbedding", "Speakers"]
 
@@ -49,4 +50,4 @@ class SpeakerEmbedding(nn.Module):
     def forward(self, structure: Structure, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Modality -> [N_m, D] to the same."""
         embedded = self.table(self.numbers(structure))  # [U, D]
-        return {m: v + (embedded if len(v) == len(embedded) else embedded.index_select(0, structure.nodes[m])) for m, v in x.items()}
+        return {m: v + at_nodes(structure, m, embedded) for m, v in x.items()}

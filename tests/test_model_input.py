@@ -106,7 +106,7 @@ class Constant(Model):
         super().__init__()
         self.logits, self.pulled, self.weight = nn.Parameter(torch.zeros(6)), nn.Parameter(torch.zeros(())), weight
 
-    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Output:
+    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0, labels: Any = None) -> Output:
         losses = {"pull": self.weight * (self.pulled - 3) ** 2} if self.training else {}
         return Output(self.logits.expand(structure.num_utterances, -1), losses)
 

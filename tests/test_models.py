@@ -186,7 +186,7 @@ def test_absences_give_finite_logits_and_gradients(case, lengths, presence):
     x = {m: torch.randn(n, WIDTHS[m], dtype=torch.float64, requires_grad=True) for m, n in s.sizes.items()}
     model = make(case, SPECS["dialogue"])
     for training in (False, True):
-        logits, losses = model.train(training)(s, x)
+        logits, losses, _ = model.train(training)(s, x, labels=torch.zeros(sum(lengths), dtype=torch.int64))
         assert logits.shape == (sum(lengths), CLASSES)
         assert torch.isfinite(logits).all()
         loss = cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64)) + sum(losses.values())
@@ -207,7 +207,7 @@ def test_identical_and_zero_utterances_have_finite_gradients(case):
     for value in (0.0, 1.0):
         x = {m: torch.full((n, WIDTHS[m]), value, dtype=torch.float64, requires_grad=True) for m, n in s.sizes.items()}
         model = make(case, SPECS["dialogue"])
-        logits, losses = model(s, x)
+        logits, losses, _ = model(s, x, labels=torch.zeros(6, dtype=torch.int64))
         (cross_entropy(logits, torch.zeros(6, dtype=torch.int64)) + sum(losses.values())).backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters())
         assert all(torch.isfinite(v.grad).all() for v in x.values())
@@ -217,7 +217,7 @@ def test_identical_and_zero_utterances_have_finite_gradients(case):
 def test_every_parameter_learns(case):
     model = make(case, SPECS["dialogue"]).train()
     s, x = batch([6, 5, 7, 8], SPECS["dialogue"], drop=0.2)
-    logits, losses = model(s, x)
+    logits, losses, _ = model(s, x, labels=torch.arange(26) % CLASSES)
     (cross_entropy(logits, torch.arange(26) % CLASSES) + sum(losses.values())).backward()
     still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert not still, f"no gradient: {still}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -38,10 +39,12 @@ class Output(NamedTuple):
     Attributes:
         logits: [U, C]; finite also for an utterance without any modality.
         losses: name -> [] what the model adds to the classification loss, already weighted; empty in evaluation mode.
+        details: name -> [U] what else it says of each utterance, for tables of predictions; NaN where it says nothing. Empty in training.
     """
 
     logits: Tensor
-    losses: Mapping[str, Tensor]
+    losses: Mapping[str, Tensor] = MappingProxyType({})
+    details: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Model(nn.Module):
@@ -51,15 +54,16 @@ class Model(nn.Module):
     later one.
     """
 
-    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Output:
+    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0, labels: Tensor | None = None) -> Output:
         """Classify.
 
         Args:
             structure: S, of U utterances.
             features: modality -> [N_m, width], scaled, of the modality's nodes.
             step: of training: what masks are a function of.
+            labels: [U] int64, -1 = unlabelled: for losses of the model's own, in training; nothing else may depend on them.
 
         Returns:
-            Logits, and in training the model's own losses.
+            Logits, in training the model's own losses, else details.
         """
         raise NotImplementedError

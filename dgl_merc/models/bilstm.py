@@ -57,7 +57,14 @@ class BiLSTM(Model):
         )
         self.head = EmotionHead(self.encoder.width, options.hidden, given.classes, options.dropout)
 
-    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Output:  # noqa: ARG002  (no mask)
+    def forward(
+        self,
+        structure: Structure,
+        features: Mapping[str, Tensor],
+        *,
+        step: int = 0,  # noqa: ARG002  (no mask)
+        labels: Tensor | None = None,  # noqa: ARG002  (no loss of its own)
+    ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
         hidden = self.encoder(self.dropout(beside(structure, features)), Sequences(structure.lengths))
-        return Output(self.head(hidden), {})
+        return Output(self.head(hidden))

@@ -107,14 +107,21 @@ class MGLRA(Model):
         self.head = EmotionHead(o.dim * len(names), o.dim, given.classes, o.dropout)
         self.reconstruction = ReconstructionHead(o.dim) if o.reconstruction else None
 
-    def forward(self, structure: Structure, features: Mapping[str, Tensor], *, step: int = 0) -> Output:
+    def forward(
+        self,
+        structure: Structure,
+        features: Mapping[str, Tensor],
+        *,
+        step: int = 0,
+        labels: Tensor | None = None,  # noqa: ARG002  (no loss of its own needs them)
+    ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
         context = self.encoder(structure, features)  # X^c (2)
         filtered: Nodes = self.filter(structure, context) if self.filter else context  # X^h (3)-(5)
         aligned = self._align(structure, filtered)
         nodes = self.speakers(structure, aligned) if self.speakers else aligned  # X^S (16)
         if self.gcn is None:
-            return Output(self.head(beside(structure, nodes)), {})
+            return Output(self.head(beside(structure, nodes)))
         fused = self.gcn(structure, nodes, step=step)  # (17)-(21)
         h = beside(structure, fused.nodes)
         if self.options.residual:

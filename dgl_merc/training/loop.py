@@ -183,9 +183,9 @@ class Trainer:
         batch = batch.to(self.device)
         count = int((batch.labels >= 0).sum())
         self.model.train()
-        logits, losses = self.model(batch.structure, batch.features, step=step)
-        loss = cross_entropy(logits, batch.labels, weights=self.class_weights, focal=s.focal, smoothing=s.label_smoothing)
-        loss = loss + sum(losses.values())
+        output = self.model(batch.structure, batch.features, step=step, labels=batch.labels)
+        loss = cross_entropy(output.logits, batch.labels, weights=self.class_weights, focal=s.focal, smoothing=s.label_smoothing)
+        loss = loss + sum(output.losses.values())
         self.progress.step += 1
         if not count:
             return

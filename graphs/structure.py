@@ -229,14 +229,20 @@ class Structure:
         rows = (own if relation.startswith("intra") else ~own).nonzero()[:, 0]
         return src.index_select(0, rows), dst.index_select(0, rows)
 
-    def pairs(self) -> tuple[Tensor, Tensor]:
-        """Every utterance with every utterance of its dialogue that it may hear: src [P], dst [P], by (dialogue, dst, src).
+    def pairs(self, node_type: str = UTTERANCE) -> tuple[Tensor, Tensor]:
+        """Every node of a type with every one of its dialogue that it may hear: src [P], dst [P], ids within the type.
 
-        Itself is among them; in a causal structure none hears a later one.
+        By (dialogue, dst, src). Itself is among them; in a causal structure none hears a later one.
+
+        Raises:
+            ValueError: no such node type in ``spec``.
         """
-        at = torch.arange(self.num_utterances, device=self.device)
-        start, end = self.offsets[self.dialogue], self.offsets[self.dialogue + 1]
-        return expand(*intervals(at, start, end, self.counts[UTTERANCE], None, 0 if self.spec.causal else None))
+        if node_type not in self.spec.node_types:
+            raise ValueError(f"node_type must be one of {list(self.spec.node_types)}, got {node_type!r}")
+        at = self.nodes[node_type]
+        owner = self.dialogue[at]
+        start, end = self.offsets[owner], self.offsets[owner + 1]
+        return expand(*intervals(at, start, end, self.counts[node_type], None, 0 if self.spec.causal else None))
 
     def edge_offsets(self, edge_type: EdgeType) -> Tensor:
         """[B + 1] the edge of a type where each dialogue begins."""

@@ -287,10 +287,9 @@ def test_structures_that_do_not_fit():
 @settings(max_examples=30, deadline=None)
 @given(structures())
 def test_pairs_are_all_of_a_dialogue_that_may_be_heard(s):
-    want = [
-        (u, v)
-        for v in range(s.num_utterances)
-        for u in range(s.num_utterances)
-        if s.dialogue[u] == s.dialogue[v] and not (s.spec.causal and u > v)
-    ]
-    assert list(zip(*(e.tolist() for e in s.pairs()), strict=True)) == want
+    for node_type in s.spec.node_types:
+        at = list(enumerate(s.nodes[node_type].tolist()))
+        want = [(j, i) for i, v in at for j, u in at if s.dialogue[u] == s.dialogue[v] and not (s.spec.causal and u > v)]
+        assert list(zip(*(e.tolist() for e in s.pairs(node_type)), strict=True)) == want
+    with pytest.raises(ValueError, match=r"node_type must be one of \['text', .*'utterance'\], got 'touch'"):
+        s.pairs("touch")

@@ -58,16 +58,16 @@ def check_kind(name: str, value: object, kinds: tuple[type, ...]) -> None:
         raise ValueError(f"{name} must be {wanted}, got a {type(value).__name__}")  # noqa: TRY004  (what kernels raise)
 
 
-def check_likeness(weight: ArccosWeight, utterances: int) -> None:
-    """Whether a rule can weigh pairs of utterances.
+def check_likeness(weight: ArccosWeight, rows: int, node_type: str = UTTERANCE) -> None:
+    """Whether a rule can weigh pairs of nodes of one type.
 
     Raises:
-        ValueError: it names no features of theirs, or has a factor across modalities, of which they have none.
+        ValueError: it names no features of theirs, or has a factor across modalities, of which there is none between them.
     """
-    check_rows("weight.x['utterance']", weight.x.get(UTTERANCE), utterances, "D")
+    check_rows(f"weight.x[{node_type!r}]", weight.x.get(node_type), rows, "D")
     if isinstance(weight.scale, Tensor) or weight.scale != 1.0:
         raise ValueError(
-            f"weight.scale is a factor across modalities; between utterances there is none: it must be 1.0, got {weight.scale}"
+            f"weight.scale is a factor across modalities; between nodes of one type there is none: it must be 1.0, got {weight.scale}"
         )
 
 

@@ -19,11 +19,19 @@ Run = Callable[[object, list[Tensor], str], Tensor]
 
 @dataclass(frozen=True)
 class KernelCase:
-    """A kernel: its leaves for a structure of three modalities, how it is called, and the spec whose graphs hold what it goes along."""
+    """A form of a kernel.
+
+    Attributes:
+        leaves: for a structure of three modalities.
+        run: how it is called.
+        spec: whose graphs hold what it goes along.
+        kernel: the kernel's name; empty: that of the case.
+    """
 
     leaves: Callable[[Structure], list[Tensor]]
     run: Run
     spec: GraphSpec = SPEC
+    kernel: str = ""
 
 
 def _by_modality(s: Structure, seed: int) -> list[Tensor]:
@@ -46,6 +54,23 @@ def _semantic(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
     return semantic_attention(
         graph, q, k, v, scale=2.0, weight=ArccosWeight({UTTERANCE: g}, normalise=False), distances=table, backend=backend
     )
+
+
+def _of_text(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    return semantic_attention(graph, *leaves, scale=2.0, node_type="text", backend=backend)
+
+
+def _rectified(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    q, k, v, g, table = leaves
+    weight = ArccosWeight({"audio": g})
+    return semantic_attention(
+        graph, q, k, v, scale=2.0, node_type="audio", interaction="relu", weight=weight, distances=table, backend=backend
+    )
+
+
+def _rectified_plain(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    q, k, v = leaves
+    return semantic_attention(graph, q.square(), k.square(), v, scale=2.0, interaction="relu", backend=backend)
 
 
 def _cross(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
@@ -80,5 +105,23 @@ KERNELS: dict[str, KernelCase] = {
     "attention_filter": KernelCase(
         lambda s: [normal(s.num_utterances, D, seed=9), *_by_modality(s, 1), *_weights((3, 2), (3, D, 4), (3, D, 4), (3, 2, 4), (4,))],
         _filter,
+    ),
+}
+
+CASES: dict[str, KernelCase] = KERNELS | {
+    "semantic_attention of a modality": KernelCase(
+        lambda s: [normal(s.sizes["text"], 2, 3, seed=40 + k) for k in range(3)], _of_text, kernel="semantic_attention"
+    ),
+    "semantic_attention of a modality, rectified": KernelCase(
+        lambda s: [
+            *(normal(s.sizes["audio"], 2, width, seed=50 + k) for k, width in enumerate((3, 3, 4))),
+            normal(s.sizes["audio"], D, seed=55),
+            normal(2, 6, seed=56).square() + 1,
+        ],
+        _rectified,
+        kernel="semantic_attention",
+    ),
+    "semantic_attention, rectified, without a bias": KernelCase(
+        lambda s: [normal(s.num_utterances, 2, 3, seed=60 + k) for k in range(3)], _rectified_plain, kernel="semantic_attention"
     ),
 }

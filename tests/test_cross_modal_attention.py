@@ -96,17 +96,17 @@ ABSENT = {
 @pytest.mark.parametrize("presence", ABSENT.values(), ids=ABSENT.keys())
 @pytest.mark.parametrize("causal", [False, True])
 def test_absent_modalities_beside_great_logits(presence, causal, monkeypatch):
-    monkeypatch.setattr(cross_modal_blocks, "_small", lambda *_: False)
+    monkeypatch.setattr(cross_modal_blocks, "are_small", lambda *_: False)
     agree(Structure.of([3, 4], GraphSpec(M3, causal=causal), presence=presence), "dense")
 
 
 def test_logits_are_small_as_long_as_none_can_be_great():
     q, k = torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[0.0, 1.0], [3.6, 4.8]])  # lengths 5 and 6: a logit of 30 at most
-    assert cross_modal_blocks._small(q, k)
-    assert not cross_modal_blocks._small(q * 1.01, k)
-    assert not cross_modal_blocks._small(q, -k * 1.01)
-    assert not cross_modal_blocks._small(q * float("nan"), k)
-    assert cross_modal_blocks._small(q.double() * 9, k.double())
+    assert cross_modal_blocks.are_small(q, k)
+    assert not cross_modal_blocks.are_small(q * 1.01, k)
+    assert not cross_modal_blocks.are_small(q, -k * 1.01)
+    assert not cross_modal_blocks.are_small(q * float("nan"), k)
+    assert cross_modal_blocks.are_small(q.double() * 9, k.double())
 
 
 @every_backend
@@ -132,7 +132,7 @@ def test_a_batch_without_a_node_is_empty(backend, dtype):
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("small", [False, True])
 def test_tiles_give_the_same(tile, spec, kept, small, monkeypatch):
-    monkeypatch.setattr(cross_modal_blocks, "_small", lambda *_: small)
+    monkeypatch.setattr(cross_modal_blocks, "are_small", lambda *_: small)
     monkeypatch.setattr(cross_modal_blocks, "TILE", tile)
     monkeypatch.setattr(cross_modal_blocks, "ROWS", 3)
     s = structure_for(spec, [11, 3, 1, 9])

@@ -14,7 +14,7 @@ import torch
 from helpers import BACKENDS, M2, M3, structure_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import KERNELS, SPEC
+from kernel_cases import CASES, KERNELS, SPEC
 from torch import Tensor
 
 from dgl_merc import kernels
@@ -24,14 +24,14 @@ from dgl_merc.kernels.backends import COSTS, dgl_computes_on
 
 pytestmark = pytest.mark.dgl
 ROOT = Path(__file__).resolve().parents[1]
-every_kernel = pytest.mark.parametrize("name", KERNELS)
+every_kernel = pytest.mark.parametrize("name", CASES)
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 def gradients(name: str, s: object, leaves: list[Tensor], backend: str) -> list[Tensor]:
     """The output, then the gradient of every leaf, under a cotangent that depends on nothing."""
     leaves = [t.detach().clone().requires_grad_() for t in leaves]
-    y = KERNELS[name].run(s, leaves, backend)
+    y = CASES[name].run(s, leaves, backend)
     cotangent = torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).view_as(y)
     return [y.detach(), *torch.autograd.grad(y, leaves, cotangent)]
 
@@ -61,10 +61,10 @@ def test_every_kernel_has_its_case_its_loop_its_tests_and_its_benchmark():
 def test_a_heterograph_or_a_batch_of_them_gives_what_the_structure_gives(name, idtype, backend):
     from dgl_merc._dgl import dgl
 
-    s = structure_for(KERNELS[name].spec, [5, 1, 7])
+    s = structure_for(CASES[name].spec, [5, 1, 7])
     parts = [s.select([d]) for d in range(3)]
     batch = dgl.batch([part.graph(idtype=idtype) for part in parts])
-    leaves = KERNELS[name].leaves(s)
+    leaves = CASES[name].leaves(s)
     for graph in (s.graph(idtype=idtype), batch):
         before = {n: set(graph.nodes[n].data) for n in graph.ntypes}
         for got, want in zip(gradients(name, graph, leaves, backend), gradients(name, s, leaves, "dense"), strict=True):
@@ -79,7 +79,7 @@ def test_a_heterograph_or_a_batch_of_them_gives_what_the_structure_gives(name, i
 @every_kernel
 def test_float32_is_near_float64(name, backend):
     s = structure_for(SPEC, [9, 1, 14, 3])
-    exact = KERNELS[name].leaves(s)
+    exact = CASES[name].leaves(s)
     for got, want in zip(gradients(name, s, [t.float() for t in exact], backend), gradients(name, s, exact, backend), strict=True):
         assert got.dtype == torch.float32
         torch.testing.assert_close(got.double(), want, rtol=2e-3, atol=2e-3)
@@ -89,7 +89,7 @@ def test_float32_is_near_float64(name, backend):
 @every_kernel
 def test_bfloat16_in_bfloat16_out(name, backend):
     s = structure_for(SPEC, [9, 1, 14, 3])
-    leaves = [t.bfloat16() for t in KERNELS[name].leaves(s)]
+    leaves = [t.bfloat16() for t in CASES[name].leaves(s)]
     got, want = gradients(name, s, leaves, backend), gradients(name, s, [t.double() for t in leaves], backend)
     assert all(t.dtype == torch.bfloat16 for t in got)
     assert all(torch.isfinite(t).all() for t in got)
@@ -101,13 +101,13 @@ def test_bfloat16_in_bfloat16_out(name, backend):
 @every_kernel
 def test_autocast_leaves_weights_in_float32(name, backend):
     s = structure_for(SPEC, [9, 14])
-    leaves = [t.float() for t in KERNELS[name].leaves(s)]
+    leaves = [t.float() for t in CASES[name].leaves(s)]
     leaves = [t.requires_grad_() for t in leaves]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = KERNELS[name].run(s, leaves, backend)
+        got = CASES[name].run(s, leaves, backend)
     for gradient in torch.autograd.grad(got.float().sum(), leaves):
         assert torch.isfinite(gradient).all()
-    want = KERNELS[name].run(s, leaves, backend)
+    want = CASES[name].run(s, leaves, backend)
     assert (got.float() - want).norm() / want.norm() < 0.02
 
 
@@ -134,7 +134,7 @@ def test_the_slightest_difference_still_weighs_under_autocast(backend, dtype):
 @every_kernel
 def test_the_same_bits_again_and_with_two_threads(name, backend):
     s = structure_for(SPEC, [40, 3, 17, 55, 1])
-    leaves, threads, runs = [t.float() for t in KERNELS[name].leaves(s)], torch.get_num_threads(), []
+    leaves, threads, runs = [t.float() for t in CASES[name].leaves(s)], torch.get_num_threads(), []
     try:
         for count in (1, 1, 2, 2):
             torch.set_num_threads(count)
@@ -150,8 +150,8 @@ def test_the_same_bits_again_and_with_two_threads(name, backend):
 def test_a_structure_seen_in_inference_mode_serves_training(name):
     s = structure_for(SPEC, [9, 1, 14, 3])
     with torch.inference_mode():
-        KERNELS[name].run(s, KERNELS[name].leaves(s), "dense")
-    gradients(name, s, KERNELS[name].leaves(s), "dense")
+        CASES[name].run(s, CASES[name].leaves(s), "dense")
+    gradients(name, s, CASES[name].leaves(s), "dense")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -160,9 +160,9 @@ def test_what_overflows_stays_in_its_dialogue(backend, monkeypatch):
     monkeypatch.setattr("dgl_merc.graphs.blocks.PRICE", 0.0)
     s = structure_for(GraphSpec(M3, window=2, past=2, future=2), [9, 12, 17], drop=0.0)
     for name in ("masked_gcn", "rgcn"):
-        leaves = KERNELS[name].leaves(s)
+        leaves = CASES[name].leaves(s)
         leaves[0][0] = torch.inf
-        y = KERNELS[name].run(s, leaves, backend).view(-1, 38, KERNELS[name].run(s, leaves, backend).shape[1])
+        y = CASES[name].run(s, leaves, backend).view(-1, 38, CASES[name].run(s, leaves, backend).shape[1])
         assert torch.isfinite(y[:, 9:]).all()
 
 
@@ -176,7 +176,7 @@ def test_gpu_gives_what_the_cpu_gives(name, backend):
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     s = structure_for(SPEC, [9, 1, 14, 3])
-    leaves = KERNELS[name].leaves(s)
+    leaves = CASES[name].leaves(s)
     far = gradients(name, s.to("cuda"), [t.cuda() for t in leaves], backend)
     for got, want in zip(far, gradients(name, s, leaves, "dense"), strict=True):
         torch.testing.assert_close(got.cpu(), want, rtol=0, atol=1e-9)
@@ -187,9 +187,9 @@ def test_neither_imports_dgl(backend):
     """On a device where DGL can't compute it is not even asked."""
     code = (
         "import sys, torch; sys.path.insert(0, 'tests')\n"
-        "from helpers import structure_for, M3; from kernel_cases import KERNELS; from dgl_merc.graphs import GraphSpec\n"
+        "from helpers import structure_for, M3; from kernel_cases import CASES; from dgl_merc.graphs import GraphSpec\n"
         "s = structure_for(GraphSpec(M3), [3, 2])\n"
-        f"for case in KERNELS.values(): case.run(s, case.leaves(s), '{backend}')\n"
+        f"for case in CASES.values(): case.run(s, case.leaves(s), '{backend}')\n"
         "assert 'dgl' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -304,8 +304,8 @@ def test_the_cheapest_estimate_wins(monkeypatch):
 @every_kernel
 def test_auto_is_one_of_them_to_the_last_bit(name):
     s = structure_for(SPEC, [9, 1, 14, 3])
-    leaves = KERNELS[name].leaves(s)
-    chosen = choose_backend(name, s, rate=0.4 if name == "masked_gcn" else 0.0)
+    leaves = CASES[name].leaves(s)
+    chosen = choose_backend(CASES[name].kernel or name, s, rate=0.4 if name == "masked_gcn" else 0.0)
     for got, want in zip(gradients(name, s, leaves, "auto"), gradients(name, s, leaves, chosen), strict=True):
         assert torch.equal(got, want)
 

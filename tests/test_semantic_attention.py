@@ -2,86 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import pytest
 import torch
-from helpers import BACKENDS, assert_agrees, normal, rows_of, structure_for
+from helpers import BACKENDS, normal, rows_of, structure_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from semantic_cases import SPECS, B, H, agree, hops_by_search
 
-from dgl_merc.graphs import RELATIONS, UTTERANCE, GraphSpec, Structure
+from dgl_merc.graphs import UTTERANCE, GraphSpec, Structure
 from dgl_merc.kernels import ArccosWeight, pairs, semantic_attention
 from dgl_merc.kernels.dialogue_pairs import DialoguePairs
-from dgl_merc.kernels.semantic_attention import semantic_attention_loop
 
 pytestmark = pytest.mark.dgl
-H, B = 2, 4
-
-
-def hops_by_search(s: Structure) -> list[list[int]]:
-    """[dst][src] by breadth-first search along the edges, clipped as the kernel clips."""
-    arrives: dict[int, list[int]] = {u: [] for u in range(s.num_utterances)}
-    for r in RELATIONS:
-        for j, i in zip(*(e.tolist() for e in s.edges((UTTERANCE, r, UTTERANCE))), strict=True):
-            arrives[i].append(j)
-    result = []
-    for i in range(s.num_utterances):
-        far, queue = {i: 0}, deque([i])
-        while queue:
-            here = queue.popleft()
-            for j in arrives[here]:
-                if j not in far:
-                    far[j] = far[here] + 1
-                    queue.append(j)
-        result.append([min(far[j], B - 1) if j in far else B for j in range(s.num_utterances)])
-    return result
-
-
-def agree(
-    s: Structure, backend: str, bias: str = "both", normalise: bool = True, keep: Tensor | None = None, scale: float = 1.7, **rule: float
-) -> None:
-    u = s.num_utterances
-    src, dst = (e.tolist() for e in s.pairs())
-    kept = [True] * len(src) if keep is None else keep.tolist()
-    heard: list[list[int]] = [[] for _ in range(u)]
-    for j, i, there in zip(src, dst, kept, strict=True):
-        if there:
-            heard[i].append(j)
-    dialogues = [list(range(int(s.offsets[d]), int(s.offsets[d + 1]))) for d in range(s.num_dialogues)]
-    steps, likeness, distance = hops_by_search(s), bias in ("both", "likeness"), bias in ("both", "distance")
-    inputs = [normal(u, H, 3, seed=1), normal(u, H, 3, seed=2), normal(u, H, 2, seed=3), normal(u, 5, seed=4), normal(H, B + 1, seed=5)]
-
-    def fast(q: Tensor, k: Tensor, v: Tensor, g: Tensor, table: Tensor) -> Tensor:
-        return semantic_attention(
-            s,
-            q,
-            k,
-            v,
-            scale=scale,
-            weight=ArccosWeight({UTTERANCE: g}, normalise=normalise) if likeness else None,
-            distances=table if distance else None,
-            keep=keep,
-            backend=backend,
-        )
-
-    def loop(q: Tensor, k: Tensor, v: Tensor, g: Tensor, table: Tensor) -> Tensor:
-        return semantic_attention_loop(
-            dialogues, heard, steps, q, k, v, g if likeness else None, table if distance else None, scale, normalise
-        )
-
-    several = max(map(len, heard)) > 1
-    moved = [2, *([0, 1] if several else []), *([3] if several and likeness else []), *([4] if distance else [])]
-    assert_agrees(fast, loop, *inputs, moved=moved if any(kept) else ())
-
-
-SPECS = {
-    "windows": GraphSpec(("text",), past=1, future=2),
-    "past only": GraphSpec(("text",), past=2, future=0),
-    "no edges": GraphSpec(("text",), past=0, future=0),
-    "causal": GraphSpec(("text",), past=2, future=2, causal=True),
-}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -223,7 +155,7 @@ def test_gradcheck():
     [
         ({"q": torch.zeros(3, 4)}, r"q must be \[3, H, K\], got \[3, 4\]"),
         ({"k": torch.zeros(2, 2, 4)}, r"k must be \[3, H, K\], got \[2, 2, 4\]"),
-        ({"v": torch.zeros(3, 1, 4)}, r"v \[U, H, K'\], got"),
+        ({"v": torch.zeros(3, 1, 4)}, r"v \[N, H, K'\], got"),
         ({"distances": torch.zeros(1, 5)}, r"distances must be \[H=2, B \+ 1\], B at least 1, got \[1, 5\]"),
         ({"distances": torch.zeros(2, 1)}, r"B at least 1"),
         ({"weight": torch.zeros(8)}, r"weight must be \[9\], got \[8\]"),

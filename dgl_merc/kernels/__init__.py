@@ -1,7 +1,8 @@
 """Message passing on typed edges: each kernel with its formula, its backends, and the loop that defines it.
 
 One file a kernel: ``attention_filter``, ``cross_modal_attention`` (with its ``cross_modal_blocks``), ``masked_gcn`` (with its
-``adjacency`` on blocks), ``rgcn``, ``semantic_attention`` (with its ``dialogue_pairs``). What they share: ``rules`` (weights, masks),
+``adjacency`` on blocks), ``rgcn``, ``semantic_attention`` (with its ``dialogue_pairs``,
+``semantic_blocks`` and, in place, ``semantic_dialogues``). What they share: ``rules`` (weights, masks),
 ``backends`` (who computes), ``pairs`` (dense: tiles of blocks of pairs), ``edge_list`` and ``messages`` (along edges, by DGL or by torch).
 Gradients are first derivatives only.
 """

@@ -6,7 +6,7 @@ products as narrow as a head, memory is what costs, and a tile stays in the cach
 
 What else happens to weights rides along in the products: values have one more feature, which adds the softmax up; in the backward pass
 cotangents have one more, which takes its mean away, and are divided by its sum. A softmax less its greatest logit is the same softmax, so
-that the greatest is looked for only where logits may be too great for exp (:func:`_small`).
+that the greatest is looked for only where logits may be too great for exp (:func:`are_small`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from torch.autograd.function import once_differentiable
 from dgl_merc.graphs import Block, Structure
 from dgl_merc.graphs.blocks import Blocks
 
-__all__ = ["on_blocks"]
+__all__ = ["LOWEST", "are_small", "on_blocks"]
 
 TILE = 1 << 17  # logits made at a time: they stay in a core's cache
 TILE_ELSEWHERE = 1 << 24  # off the CPU, where few great products are better
 ROWS = 64  # a tile of a long dialogue has at least this many queries: thinner products are slower
 _SMALL = {torch.float32: 30.0, torch.float64: 300.0}  # no sum of such numbers' exponentials is infinite, and none denormal
 _FAR = 1e30  # taken from the logits of pairs that are not to be
-_LOWEST = {torch.float32: -60.0, torch.float64: -300.0}  # e^-60 is nothing beside 1; what is less is denormal soon, and very slow
+LOWEST = {torch.float32: -60.0, torch.float64: -300.0}  # e^-60 is nothing beside 1; what is less is denormal soon, and very slow
 
 
 def on_blocks(
@@ -213,12 +213,12 @@ class _Weights:
                 logits.add_(open_ - 1.0, alpha=_FAR)
             if first:  # a row that hears none: its sum will be 0
                 self.top[groups, :, rows] = torch.amax(logits, 1, keepdim=True).clamp_(min=-_FAR / 2)
-            logits.sub_(self.top[groups, :, rows]).clamp_(_LOWEST[logits.dtype], 0.0)
+            logits.sub_(self.top[groups, :, rows]).clamp_(LOWEST[logits.dtype], 0.0)
         logits.exp_()
         return logits if open_ is None else logits.mul_(open_)
 
 
-def _small(queries: Tensor, keys: Tensor) -> bool:
+def are_small(queries: Tensor, keys: Tensor) -> bool:
     """Whether no logit of [., K] queries and keys is great, by the lengths of the longest."""
     ones = queries.new_ones(queries.shape[1])
     lengths = [torch.mv(x * x, ones).max().sqrt() if len(x) else ones[0] for x in (queries, keys)]
@@ -234,7 +234,7 @@ class _Attend(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         types, out = len(plan.sizes), tensors[-1].shape[-1]
         q, k = plan.stacked(tensors[:types]).mul_(1.0 / scale), plan.stacked(tensors[types : 2 * types])
-        small = _small(q, k)
+        small = are_small(q, k)
         queries, keys = q.index_select(0, plan.queries), k.index_select(0, plan.keys)
         values = plan.widened(tensors[2 * types :]).index_select(0, plan.keys)
         answers = queries.new_empty(len(queries), out + 1)

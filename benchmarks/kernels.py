@@ -208,6 +208,25 @@ def semantic_case(batch: str) -> Case:
     return Case("semantic_attention", "2 heads", batch, GraphSpec(("text",)), call, [g, table, q, k, v], products)
 
 
+def plain_case(batch: str) -> Case:
+    """Two modalities to themselves, five heads of 30, without a bias."""
+    n, types = sum(BATCHES[batch]), M3[:2]
+    x = {m: [leaf(n, 5, 30) for _ in range(3)] for m in types}
+
+    def call(s: Structure, backend: str) -> Tensor:
+        return torch.cat([semantic_attention(s, *x[m], scale=30.0**0.5, node_type=m, backend=backend) for m in types])  # type: ignore[arg-type]
+
+    def products(s: Structure) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        for b, r, c in rectangles(s, (UTTERANCE,)):
+            found += [((10 * b, r, 30), (10 * b, 30, c)), ((10 * b, r, c), (10 * b, c, 30))]
+        return found
+
+    return Case(
+        "semantic_attention", "2 modalities, 5 heads", batch, GraphSpec(types), call, [t for each in x.values() for t in each], products
+    )
+
+
 def cross_case(batch: str) -> Case:
     """Ten heads of ten."""
     n = sum(BATCHES[batch])
@@ -257,6 +276,8 @@ def cases() -> Iterator[Case]:
         yield rgcn_case(batch, 10)
     for batch in ("IEMOCAP-like", "MELD-like", "1 x 2000"):
         yield semantic_case(batch)
+    for batch in ("IEMOCAP-like", "MELD-like"):
+        yield plain_case(batch)
     for batch in ("IEMOCAP-like", "MELD-like"):
         yield cross_case(batch)
     for batch in ("IEMOCAP-like", "MELD-like", "1 x 20000"):

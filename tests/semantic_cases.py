@@ -85,7 +85,7 @@ def agree(
             scale=scale,
             node_type=node_type,
             interaction=interaction,
-            weight=ArccosWeight({node_type: g}, normalise=normalise) if likeness else None,
+            weight=ArccosWeight({"of others": g + 1, node_type: g}, normalise=normalise) if likeness else None,
             distances=table if distance else None,
             keep=keep,
             backend=backend,

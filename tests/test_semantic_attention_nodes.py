@@ -13,7 +13,7 @@ from torch import Tensor
 from dgl_merc.graphs import UTTERANCE, GraphSpec, Structure
 from dgl_merc.kernels import ArccosWeight, pairs, semantic_attention, semantic_dialogues
 from dgl_merc.kernels.dialogue_pairs import DialoguePairs
-from dgl_merc.kernels.semantic_blocks import How, or_none
+from dgl_merc.kernels.semantic_blocks import How
 
 pytestmark = pytest.mark.dgl
 SPECS = {"complete": GraphSpec(M3, past=1, future=2), "causal": GraphSpec(M3, past=2, future=2, causal=True)}
@@ -122,12 +122,6 @@ def test_a_row_without_a_positive_logit_is_zeros_without_a_gradient(form, dtype,
     torch.testing.assert_close(y[[0, 2], 0, 0], torch.full((2,), (5 - 3.5 + 33) / 4.5, dtype=dtype))
 
 
-def test_nothing_is_divided_by_infinity():
-    for dtype in (torch.float32, torch.float64):
-        tiny = torch.finfo(dtype).tiny
-        assert or_none(torch.tensor([0.0, tiny / 2, tiny, 2.0], dtype=dtype)).tolist() == [torch.inf, torch.inf, tiny, 2.0]
-
-
 @every_form
 @every_spec
 @pytest.mark.parametrize("bias", ["none", "both"])
@@ -175,28 +169,32 @@ def test_great_logits_are_as_exact_as_others(spec, monkeypatch):
         runs.append([y, *torch.autograd.grad(y.sum(), [q, k, v])])
     for got, want in zip(*runs, strict=True):
         torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-4)
-    s = Structure.of([4], GraphSpec(("text",), causal=spec.causal))
-    q = torch.tensor([3000.0, -3000.0, 3000.0, 0.0]).view(4, 1, 1).requires_grad_()
-    y = semantic_attention(s, q, q * torch.tensor([1.0, -1.0, 2.0, 1.0]).view(4, 1, 1), q, scale=1.0, backend="dense")
-    y.square().sum().backward()
-    assert torch.isfinite(y).all()
-    assert torch.isfinite(q.grad).all()
+    s, runs = structure_for(spec, [9, 4], drop=0.1), []
+    for backend in ("dense", "scatter"):  # of either sign, whole rows of either
+        x = [(normal(s.sizes["text"], H, 3, seed=k) * (1000.0 if k == 0 else 1.0)).requires_grad_() for k in range(3)]
+        x[0].data[3], x[1].data[:] = -1000.0, x[1].data.abs()
+        y = semantic_attention(s, *x, scale=1.0, node_type="text", backend=backend)
+        runs.append([y, *torch.autograd.grad(y, x, normal(*y.shape, seed=4))])
+    for got, want in zip(*runs, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
 
 
 @every_interaction
 @every_spec
 def test_a_long_dialogue_does_not_hold_its_pairs(interaction, spec, monkeypatch):
-    """Numbers made at a time: a tile, not H L^2."""
-    made, bmm, s = [], torch.bmm, Structure.of([3000], spec)
+    """Numbers made at a time: a tile, not H L^2; and causal, hardly any that are hidden."""
+    made, logits, bmm, s = [], [], torch.bmm, Structure.of([3000], spec)
     q = torch.randn(3000, 1, 2, requires_grad=True)
 
     def noted(a: Tensor, b: Tensor) -> Tensor:
         made.append(len(a) * a.shape[1] * b.shape[2])
+        logits.append(made[-1] if a.shape[2] == 2 else 0)
         return bmm(a, b)
 
     monkeypatch.setattr(torch, "bmm", noted)
     semantic_attention(s, q, q, q, scale=1.0, node_type="text", interaction=interaction).sum().backward()
     assert 0 < max(made) <= max(semantic_dialogues.TILE, semantic_dialogues.ROWS * 3000)
+    assert sum(logits) / (2 * 3000**2) == pytest.approx(0.5 if spec.causal else 1.0, rel=0.05), "once forward, once backward"
 
 
 @every_form
@@ -234,6 +232,18 @@ def test_bfloat16(form, interaction, autocast, monkeypatch):
     got = [y, *torch.autograd.grad(y, x, cotangent.to(y.dtype))]
     for a, b in zip(got, [want, *torch.autograd.grad(want, exact, cotangent)], strict=True):
         assert (a.double() - b).norm() / b.norm() < (1e-5 if autocast else 0.05), "weights must not be made in bfloat16"
+
+
+@every_interaction
+def test_a_backward_pass_within_autocast_is_in_float32_too(interaction, monkeypatch):
+    s, runs = structure_for(SPECS["complete"], [20, 3]), []
+    x = [normal(s.sizes["text"], 2, 8, seed=k).abs().float().requires_grad_() for k in range(3)]
+    backend = backend_of("in place", monkeypatch)
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            y = semantic_attention(s, *x, scale=3.0, node_type="text", interaction=interaction, backend=backend)
+            runs.append(torch.autograd.grad(y, x, torch.linspace(-1, 1, y.numel()).view_as(y)))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
 @every_form

@@ -1,6 +1,13 @@
 """Losses, each with its equation."""
 
 from dgl_merc.losses.classification import class_weights, cross_entropy
+from dgl_merc.losses.instance_alignment import HardSame, instance_alignment
 from dgl_merc.losses.reconstruction import cosine_error
 
-__all__ = ["class_weights", "cosine_error", "cross_entropy"]
+__all__ = [
+    "HardSame",
+    "class_weights",
+    "cosine_error",
+    "cross_entropy",
+    "instance_alignment",
+]

@@ -2,6 +2,8 @@
 
 from dgl_merc.losses.classification import class_weights, cross_entropy
 from dgl_merc.losses.instance_alignment import HardSame, instance_alignment
+from dgl_merc.losses.latent_alignment import latent_alignment
+from dgl_merc.losses.prototype_alignment import prototype_alignment, sinkhorn_codes
 from dgl_merc.losses.reconstruction import cosine_error
 
 __all__ = [
@@ -10,4 +12,7 @@ __all__ = [
     "cosine_error",
     "cross_entropy",
     "instance_alignment",
+    "latent_alignment",
+    "prototype_alignment",
+    "sinkhorn_codes",
 ]

@@ -123,7 +123,7 @@ def test_the_folder_alone_gives_the_predictions_again(made):
     model.load_state_dict(load_file(out / "weights.safetensors"))
     stored = load_arrays(out / "scaling.safetensors")
     scaling = Scaling(*({k.partition("/")[2]: v for k, v in stored.items() if k.startswith(part)} for part in ("mean", "std")))
-    scores, rows = predict(model, DialogueData(corpus, spec, scaling, data["target"]), np.arange(len(corpus)))
+    scores, rows, _ = predict(model, DialogueData(corpus, spec, scaling, data["target"]), np.arange(len(corpus)))
     table = pd.read_parquet(out / "predictions.parquet")
     assert rows.tolist() == list(range(len(table)))
     np.testing.assert_allclose(table[[f"p_{n}" for n in data["labels"]]].to_numpy(), scores, rtol=0, atol=1e-6)

@@ -201,7 +201,7 @@ def test_the_chosen_weights_give_the_chosen_score(corpus):
     model, data, settings = parts(corpus, ("training.max_epochs=6",))
     dev = corpus.in_split("dev")
     trained = Trainer(model, data, corpus.in_split("train"), dev, settings, seed=0).run()
-    scores, rows = predict(model, data, dev)
+    scores, rows, _ = predict(model, data, dev)
     assert weighted_f1(data.labels[rows], scores.argmax(1)) == trained.best.dev_weighted_f1
     best = max(e.dev_weighted_f1 for e in trained.history)
     assert trained.best == next(e for e in trained.history if e.dev_weighted_f1 == best)
@@ -212,23 +212,23 @@ def test_the_chosen_weights_give_the_chosen_score(corpus):
 def test_prediction_is_in_the_order_of_the_corpus_whatever_was_asked(corpus, monkeypatch):
     model, data, _ = parts(corpus)
     model.train()
-    scores, rows = predict(model, data, np.array([7, 2, 9, 0]))
+    scores, rows, _ = predict(model, data, np.array([7, 2, 9, 0]))
     assert not model.training
     assert rows.tolist() == sorted(rows.tolist())
     assert set(rows) == {r for d in (7, 2, 9, 0) for r in range(corpus.offsets[d], corpus.offsets[d + 1])}
     np.testing.assert_allclose(scores.sum(1), 1, atol=1e-6)
     monkeypatch.setattr(prediction_module, "_EVALUATION_BATCH", 1)
-    alone, same = predict(model, data, np.array([0, 2, 7, 9]))
+    alone, same, _ = predict(model, data, np.array([0, 2, 7, 9]))
     assert np.array_equal(same, rows)
     np.testing.assert_allclose(alone, scores, atol=1e-5)
-    assert [len(part) for part in predict(model, data, np.array([], dtype=np.int64))] == [0, 0]
+    assert [len(part) for part in predict(model, data, np.array([], dtype=np.int64))] == [0, 0, 0]
 
 
 def test_the_loss_is_the_mean_over_labelled_utterances(corpus):
     model, data, settings = parts(corpus, ("training.max_epochs=1", "training.lr=1e-30", "model.dropout=0", "model.gcn.rate=0"))
     train_ = corpus.in_split("train")
     trained = Trainer(model, data, train_, corpus.in_split("dev"), settings, seed=0).run()
-    scores, rows = predict(model, data, train_)
+    scores, rows, _ = predict(model, data, train_)
     labels = data.labels[rows]
     known = labels >= 0
     assert 0 < known.sum() < len(known)
@@ -250,10 +250,10 @@ def test_steps_are_counted_over_epochs(corpus, monkeypatch):
 
 
 def _counted(model: Any, forward: Any, seen: list[int]) -> Any:
-    def counting(*args: Any, step: int = 0) -> Any:
+    def counting(*args: Any, step: int = 0, **given: Any) -> Any:
         if model.training:
             seen.append(step)
-        return forward(*args, step=step)
+        return forward(*args, step=step, **given)
 
     return counting
 

@@ -216,7 +216,7 @@ class Trainer:
             )
         begun = time.perf_counter()
         model = self._judged()
-        scores, rows = predict(model, self.data, self.dev, device=self.device)
+        scores, rows, _ = predict(model, self.data, self.dev, device=self.device)
         f1 = weighted_f1(self.data.labels[rows], scores.argmax(axis=1))
         rate = learning_rate(s, p.step - 1, self.steps_per_epoch)
         self.history.append(Look(len(self.history) + 1, epoch, p.step, loss, rate, f1, seconds + time.perf_counter() - begun))

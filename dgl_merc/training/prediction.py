@@ -1,8 +1,9 @@
-"""Probabilities of utterances from a trained model, and the table of them that a run folder keeps."""
+"""Probabilities of utterances from a trained model, what else it says of them, and the table of both that a run folder keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,17 +11,32 @@ import pandas as pd
 import torch
 
 from dgl_merc.errors import DivergedError
-from dgl_merc.models import Model
+from dgl_merc.models import Model, Output
 from dgl_merc.training.data import DialogueData, Numbers
 
-__all__ = ["predict", "prediction_table"]
+__all__ = ["Predictions", "predict", "prediction_table"]
 
 _EVALUATION_BATCH = 64
 
 
-def predict(
-    model: Model, data: DialogueData, dialogues: Numbers, *, device: torch.device | str = "cpu"
-) -> tuple[npt.NDArray[np.float32], Numbers]:
+Floats = npt.NDArray[np.float32]
+
+
+class Predictions(NamedTuple):
+    """Of U utterances, in the order of the corpus.
+
+    Attributes:
+        scores: [U, C] probabilities.
+        rows: [U] the utterances' rows in the corpus.
+        details: name -> [U] what else the model says of them; NaN where it says nothing.
+    """
+
+    scores: Floats
+    rows: Numbers
+    details: Mapping[str, Floats]
+
+
+def predict(model: Model, data: DialogueData, dialogues: Numbers, *, device: torch.device | str = "cpu") -> Predictions:
     """Probabilities of every utterance of some dialogues.
 
     Args:
@@ -30,20 +46,24 @@ def predict(
         device: where.
 
     Returns:
-        [U, C] probabilities and [U] the utterances' rows in the corpus, in the order of the corpus.
+        Probabilities, rows and details; of no dialogues, no details either.
 
     Raises:
         DivergedError: a probability that is not a number: the weights are not finite, or features beyond what they can take.
+        ValueError: a detail that is not [U], or that the model gives of some batches only.
     """
     model.eval()
     if not len(dialogues):
-        return np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.int64)
+        return Predictions(np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.int64), {})
     by_length = dialogues[np.argsort(data.corpus.lengths[dialogues], kind="stable")]  # similar lengths together: little padding
     scores, rows = [], []
+    details: list[dict[str, Floats]] = []
     with torch.inference_mode():
         for batch in data.batches(by_length, _EVALUATION_BATCH):
             moved = batch.to(device)
-            scores.append(torch.softmax(model(moved.structure, moved.features).logits.float(), dim=-1).cpu().numpy())
+            output = model(moved.structure, moved.features)
+            scores.append(torch.softmax(output.logits.float(), dim=-1).cpu().numpy())
+            details.append(_details(output, details))
             rows.append(batch.rows)
     order = np.argsort(np.concatenate(rows), kind="stable")
     found, where = np.concatenate(scores)[order], np.concatenate(rows)[order]
@@ -53,13 +73,25 @@ def predict(
         raise DivergedError(
             f"dialogue {said[0]}, utterance {said[1]}: expected probabilities, found NaN: training has gone astray; lower training.lr"
         )
-    return found, where
+    return Predictions(found, where, {name: np.concatenate([part[name] for part in details])[order] for name in details[0]})
+
+
+def _details(output: Output, before: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+    """A batch's, checked; ``before`` are those of the batches before it."""
+    for name, said in output.details.items():
+        if said.shape != output.logits.shape[:1]:
+            raise ValueError(f"details[{name!r}] must be [U={len(output.logits)}], got {list(said.shape)}")
+    if before and set(before[0]) != set(output.details):
+        raise ValueError(f"details must have the same names in every batch, got {sorted(before[0])} and {sorted(output.details)}")
+    return {name: said.float().cpu().numpy() for name, said in output.details.items()}
 
 
 def prediction_table(
     model: Model, data: DialogueData, names: Sequence[str], splits: Mapping[str, Numbers], *, device: torch.device | str = "cpu"
 ) -> pd.DataFrame:
     """Every utterance of some splits: ``split, dialogue_id, position, speaker, label, predicted, p_<class>, ...``.
+
+    The model's details of an utterance, if it has any, are further columns of float32 after these, under their own names.
 
     Args:
         model: trained.
@@ -70,16 +102,20 @@ def prediction_table(
 
     Raises:
         DivergedError: a probability that is not a number.
+        ValueError: a detail that is not [U], or is called like another column.
     """
     table = data.corpus.utterances
     frames = []
     for split, dialogues in splits.items():
         if not len(dialogues):
             continue
-        scores, rows = predict(model, data, dialogues, device=device)
+        scores, rows, details = predict(model, data, dialogues, device=device)
         frame = table.iloc[rows][["dialogue_id", "position", "speaker"]].reset_index(drop=True)
         frame.insert(0, "split", split)
         frame["label"] = table[data.target].to_numpy(dtype=object)[rows]
         frame["predicted"] = np.array(names, dtype=object)[scores.argmax(axis=1)]
-        frames.append(frame.assign(**{f"p_{name}": scores[:, k] for k, name in enumerate(names)}))
+        frame = frame.assign(**{f"p_{name}": scores[:, k] for k, name in enumerate(names)})
+        if taken := set(details) & set(frame.columns):
+            raise ValueError(f"details {sorted(taken)}: the table of predictions has columns of these names, call them otherwise")
+        frames.append(frame.assign(**details))
     return pd.concat(frames, ignore_index=True)

@@ -36,7 +36,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Difference", "Estimate", "Metric", "dialogue_counts", "difference", "estimate", "holm", "score"]
+__all__ = ["Difference", "Estimate", "Metric", "dialogue_counts", "difference", "drawn", "estimate", "holm", "interval", "score"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -156,7 +156,7 @@ def estimate(counts: Array, metric: Metric = "weighted_f1", *, resamples: int = 
     scores = _score(margins.sum(axis=0), metric)
     (means,) = _bootstrap([margins], metric, resamples, np.random.default_rng(seed))
     deviation = float(scores.std(ddof=1)) if len(scores) > 1 else None
-    return Estimate(float(scores.mean()), deviation, *_interval(means, level), *counts.shape[:2])
+    return Estimate(float(scores.mean()), deviation, *interval(means, level), *counts.shape[:2])
 
 
 def difference(
@@ -183,7 +183,7 @@ def difference(
     models = [_margins(counts.swapaxes(0, 1)) for counts in (a, b)]
     mean_a, mean_b = (float(_score(margins.sum(axis=0), metric).mean()) for margins in models)
     means_a, means_b = _bootstrap(models, metric, resamples, rng)
-    effect, (low, high) = mean_b - mean_a, _interval(means_b - means_a, level)
+    effect, (low, high) = mean_b - mean_a, interval(means_b - means_a, level)
     if len(a) != len(b) or np.isnan(effect):
         return Difference(effect, low, high, None, exact=False, resamples=resamples)
     p, exact = _permutation(models, metric, abs(effect), resamples, rng)
@@ -243,7 +243,7 @@ def _ratio(above: Floats, below: Floats, otherwise: float) -> Floats:
     return np.asarray(np.divide(above, below, out=np.full(np.shape(above), otherwise), where=below > 0))
 
 
-def _drawn(rng: np.random.Generator, rows: int, n: int) -> npt.NDArray[np.int64]:
+def drawn(rng: np.random.Generator, rows: int, n: int) -> npt.NDArray[np.int64]:
     """[rows, n] how often each of n things is drawn in n draws."""
     cells = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
     return np.bincount(cells.ravel(), minlength=rows * n).reshape(rows, n)
@@ -270,14 +270,15 @@ def _bootstrap(models: Sequence[Floats], metric: Metric, resamples: int, rng: np
     of_dialogues, *of_runs = rng.spawn(1 + len(models))
     means = np.empty((len(models), resamples))
     for start, rows in _chunks(resamples, max(models, key=np.size)):
-        dialogues = _drawn(of_dialogues, rows, len(models[0]))
+        dialogues = drawn(of_dialogues, rows, len(models[0]))
         for k, margins in enumerate(models):
             scores = _score(_weighted(dialogues, margins), metric)
-            means[k, start : start + rows] = np.mean(scores * _drawn(of_runs[k], *scores.shape), axis=1)
+            means[k, start : start + rows] = np.mean(scores * drawn(of_runs[k], *scores.shape), axis=1)
     return means
 
 
-def _interval(values: Floats, level: float) -> tuple[float, float]:
+def interval(values: Floats, level: float) -> tuple[float, float]:
+    """Percentile interval of resampled values [R], those that are NaN left out; NaN where none is left."""
     scored = values[~np.isnan(values)]
     low, high = np.quantile(scored, [(1 - level) / 2, (1 + level) / 2]) if len(scored) else (np.nan, np.nan)
     return float(low), float(high)

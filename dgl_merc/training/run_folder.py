@@ -5,7 +5,7 @@ data.json            hashes of corpus, store and features, spec, classes, splits
 environment.json     versions, machine, command, time
 metrics.json         per split: accuracy, weighted F1, per class, confusion, where it is right and where not; the look that dev chose
 history.json         loss and dev weighted F1 at every look
-predictions.parquet  every utterance: label, prediction, probabilities
+predictions.parquet  every utterance: label, prediction, probabilities, and what else the model says of it, such as its uncertainty
 weights.safetensors, scaling.safetensors
 figures/*.png, report.html
 oracle.json          only with --oracle: test scores at every look, which are no result
@@ -32,6 +32,7 @@ from dgl_merc.corpus.bayes import ceiling_of
 from dgl_merc.corpus.storage import read_parquet
 from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.breakdown import evaluate_predictions
+from dgl_merc.evaluation.uncertainty import evaluate_uncertainty
 from dgl_merc.files import locked, read_json, write_bytes, write_json
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.models import Model, ModelInput, build_model
@@ -334,7 +335,8 @@ def _training_metrics(trained: Trained, model: Model) -> dict[str, Any]:
 
 def score_table(predictions: pd.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
     """Split -> everything that is measured of it."""
-    return {str(split): evaluate_predictions(part, names) for split, part in predictions.groupby("split", sort=False)}
+    parts = predictions.groupby("split", sort=False)
+    return {str(split): {**evaluate_predictions(part, names), **evaluate_uncertainty(part, names)} for split, part in parts}
 
 
 def add_test(run: SavedRun, corpus: Corpus, *, device: str = "cpu") -> dict[str, Any]:

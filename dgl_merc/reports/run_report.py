@@ -9,6 +9,7 @@ from typing import Any
 
 from dgl_merc.files import read_json
 from dgl_merc.reports.page import render, save_figures
+from dgl_merc.reports.uncertainty import uncertainty_page
 from dgl_merc.settings import flat_settings
 
 __all__ = ["write_report"]
@@ -35,6 +36,7 @@ def write_report(folder: Path, name: Path | None = None, metrics: Mapping[str, A
         folder / "report.html",
         run=_title((name or folder).resolve()),
         pictures=_draw(folder, parts),
+        uncertainty=uncertainty_page(_shown(parts["metrics"]).get("uncertainty", {})),
         command=shlex.join(parts["environment"]["command"]),
         settings=sorted((k, str(v)) for k, v in flat_settings(parts["config"]) if k not in ("preset", "seed")),
         **parts,
@@ -49,15 +51,24 @@ def _title(place: Path) -> str:
     return place.name
 
 
+def _shown(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The split that pictures are of."""
+    shown: Mapping[str, Any] = metrics["splits"].get("test") or metrics["splits"]["dev"]
+    return shown
+
+
 def _draw(folder: Path, parts: dict[str, Any]) -> dict[str, str]:
     """The figures, saved, and as data URLs for the page."""
     from dgl_merc.reports.figures import calibration_figure, confusion_figure, curves_figure, per_class_figure
+    from dgl_merc.reports.uncertainty import uncertainty_figure
 
     metrics = parts["metrics"]
     figures = {"curves": curves_figure(parts["history"]["looks"], metrics["chosen_epoch"])}
-    shown = metrics["splits"].get("test") or metrics["splits"]["dev"]
+    shown = _shown(metrics)
     if shown["utterances"]:
         figures["confusion"] = confusion_figure(shown["confusion"], list(shown["per_class"]))
         figures["per_class"] = per_class_figure(shown["per_class"])
         figures["calibration"] = calibration_figure(shown["calibration"])
+    if any(row["sigma"] and row["sigma"]["bins"] for row in shown.get("uncertainty", {}).values()):
+        figures["uncertainty"] = uncertainty_figure(shown["uncertainty"])
     return save_figures(figures, folder / "figures")

@@ -95,5 +95,5 @@ def uncertainty_figure(uncertainty: Mapping[str, Any]) -> Figure:
         axes.set_axisbelow(True)
         bare(axes)
     panels[-1].set_xlabel("σ: norm of the deviation", fontsize=9)
-    panels[0].set_ylim(0, min(105.0, 1.2 * max(10.0, *(b["error"] for row in shown.values() for b in row["bins"]))))
+    panels[0].set_ylim(0, min(112.0, 1.2 * max(10.0, *(b["error"] for row in shown.values() for b in row["bins"]))))
     return figure

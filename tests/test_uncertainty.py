@@ -287,12 +287,3 @@ def test_a_table_without_probabilities_has_no_yardstick():
     table = random_table(9)
     bare = table.drop(columns=["p_joy", "p_fear"])
     assert of(bare) == {**of(table), "confidence": None}
-
-
-def test_of_numbers_the_sign_is_right_or_wrong():
-    table = pd.DataFrame({"dialogue_id": "d", "label": [1.5, -2.0, 0.0, 3.0, None, -1.0], "predicted": [0.1, 0.2, 1.0, -0.1, 1.0, 0.0]})
-    table = table.assign(label=table["label"].astype(object), sigma_text=[1.0, 2, 3, 4, 5, 6], weight_text=0.5)
-    got = evaluate_uncertainty(table, ())["uncertainty"]["text"]
-    assert (got["sigma"]["utterances"], got["sigma"]["wrong"], got["sigma"]["confidence"]) == (4, 2, None), "0 has no sign"
-    assert got["sigma"]["auroc"] == pytest.approx((1 + 0 + 1 + 0) / 4)
-    assert got["weight"]["utterances"] == 4

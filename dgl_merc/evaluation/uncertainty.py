@@ -1,7 +1,7 @@
 """What a model says of its own uncertainty, beside its errors: whether the one tells anything of the other.
 
     u_i         sigma_<modality> of utterance i: the norm of its deviation there. Not finite: the modality is absent, i is left out
-    wrong_i     the predicted class is not the label; where numbers are predicted, not its sign (a label of 0 has none, and is left out)
+    wrong_i     the predicted class is not the label
     AUROC       P(u_i > u_j) + P(u_i = u_j) / 2     i any wrong, j any right answer (Hanley and McNeil 1982)
                 from 0 to 1: .5 says nothing of errors, above it the larger go with more of them, below it with fewer
     resample    sum_ij w_d(i) w_d(j) ([u_i > u_j] + [u_i = u_j] / 2) / (sum_i w_d(i) sum_j w_d(j)),    w ~ Multinomial(D, 1 / D)
@@ -75,7 +75,8 @@ def evaluate_uncertainty(
     modalities = uncertain_modalities(table)
     if not modalities:
         return {}
-    table, wrong = _judged(table)
+    table = table[table["label"].notna().to_numpy()]
+    wrong = (table["label"].to_numpy(dtype=object) != table["predicted"].to_numpy(dtype=object)).astype(bool)
     spoken, dialogues = np.unique(table["dialogue_id"].to_numpy(dtype=str), return_inverse=True)
     draws = _Draws(len(spoken), resamples, level, seed)
     scores = [f"p_{name}" for name in names]
@@ -94,16 +95,6 @@ def evaluate_uncertainty(
         return {c.partition("_")[0]: of(table[c].to_numpy(dtype=np.float64)) if c in table else None for c, of in kinds.items()}
 
     return {"uncertainty": {m: measured(m) for m in modalities}}
-
-
-def _judged(table: pd.DataFrame) -> tuple[pd.DataFrame, Flags]:
-    """The rows whose answer is right or wrong, and which [L] are wrong."""
-    table = table[table["label"].notna().to_numpy()]
-    label, predicted = (table[c].to_numpy(dtype=object) for c in ("label", "predicted"))
-    if not pd.api.types.is_numeric_dtype(table["predicted"]):
-        return table, (label != predicted).astype(bool)
-    label, predicted = label.astype(np.float64), predicted.astype(np.float64)
-    return table[label != 0], ((label > 0) != (predicted > 0))[label != 0]
 
 
 class _Draws(NamedTuple):

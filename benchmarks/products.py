@@ -101,10 +101,10 @@ def recurrent(part: str, lengths: Tensor, width: int, hidden: int, layers: int, 
                     yield Product(part, "recurrent", "backward", 1, hidden, b * (steps - 1), GATES * hidden)  # dU
 
 
-def emotion_head(structure: Structure, width: int, hidden: int, classes: int) -> Products:
+def emotion_head(structure: Structure, width: int, hidden: int, outputs: int) -> Products:
     """W_l and W_smax."""
     yield from linear("head", structure.num_utterances, width, hidden)
-    yield from linear("head", structure.num_utterances, hidden, classes)
+    yield from linear("head", structure.num_utterances, hidden, outputs)
 
 
 # ---- MGLRA
@@ -199,7 +199,7 @@ def mglra(s: Structure, given: ModelInput, o: MGLRAOptions, *, training: bool) -
     yield from gated_update(s, o)
     if o.fusion == "gcn":
         yield from masked_gcn(s, o, training=training)
-    yield from emotion_head(s, o.dim * len(s.sizes), o.dim, given.classes)
+    yield from emotion_head(s, o.dim * len(s.sizes), o.dim, given.outputs)
 
 
 # ---- the reference
@@ -209,7 +209,7 @@ def bilstm(s: Structure, given: ModelInput, o: BiLSTMOptions, *, training: bool)
     """Stacked layers over the concatenated modalities."""
     directions = 1 if s.spec.causal else 2
     yield from recurrent("encoder", s.lengths, sum(given.widths.values()), o.hidden, o.layers, directions)
-    yield from emotion_head(s, o.hidden * directions, o.hidden, given.classes)
+    yield from emotion_head(s, o.hidden * directions, o.hidden, given.outputs)
 
 
 MODELS: dict[str, Callable[..., Products]] = {"mglra": mglra, "bilstm": bilstm}

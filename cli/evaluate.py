@@ -67,7 +67,8 @@ def evaluate(
 def _print_scores(scores: dict[str, Any], title: str) -> None:
     import pandas as pd
 
-    from dgl_merc.cli.console import print_line, print_table
+    from dgl_merc.cli.console import print_line, print_notes, print_table
+    from dgl_merc.evaluation.sentiment import in_words
 
     rows = {n: {"utterances": v["support"], "accuracy": v["accuracy"], "F1": v["f1"]} for n, v in scores["per_class"].items()}
     rows["(all)"] = {"utterances": scores["utterances"], "accuracy": scores["accuracy"], "F1": scores["weighted_f1"]}
@@ -79,10 +80,10 @@ def _print_scores(scores: dict[str, Any], title: str) -> None:
     for column in ("accuracy", "F1"):
         frame[column] = ["–" if v is None or pd.isna(v) else f"{v:.2f}" for v in frame[column]]
     print_table(frame, title)
-    print_line(
-        f"Weighted F1 {scores['weighted_f1']:.2f}, macro F1 {scores['macro_f1']:.2f}, "
-        f"expected calibration error {scores['calibration']['ece']:.2f}"
-    )
+    ece = scores["calibration"]["ece"]
+    sure = "" if ece is None else f", expected calibration error {ece:.2f}"
+    print_line(f"Weighted F1 {scores['weighted_f1']:.2f}, macro F1 {scores['macro_f1']:.2f}{sure}")
+    print_notes(in_words(scores.get("sentiment", {})))
 
 
 def _rates(words: tuple[str, ...]) -> dict[str, tuple[float, ...]]:

@@ -132,8 +132,9 @@ def _print_look(look: Look, best: Look, _model: Model) -> None:
 
 
 def _print_result(metrics: dict[str, Any], place: Path, shown: Path) -> None:
-    from dgl_merc.cli.console import print_line
+    from dgl_merc.cli.console import print_line, print_notes
     from dgl_merc.cli.studies import print_splits
+    from dgl_merc.evaluation.sentiment import in_words
     from dgl_merc.files import read_json
     from dgl_merc.training.oracle import NOT_A_RESULT
 
@@ -142,6 +143,7 @@ def _print_result(metrics: dict[str, Any], place: Path, shown: Path) -> None:
     print_line(f"Chosen on dev: epoch {metrics['chosen_epoch']:.4g} of {metrics['epochs']:.4g}, weighted F1 {dev['weighted_f1']:.2f}")
     if test and test["utterances"]:
         print_line(f"Test, evaluated once: weighted F1 {test['weighted_f1']:.2f}, accuracy {test['accuracy']:.2f}")
+        print_notes(in_words(test.get("sentiment", {})))
     if "ceiling" in metrics:
         ceiling = metrics["ceiling"]
         below = f"this model is {ceiling['distance_weighted_f1']:.2f} below it"

@@ -20,7 +20,8 @@ SET = click.option(
     "words",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Change a setting, such as training.lr=0.0005 or model.gcn.rate=0.5. Repeatable.",
+    help="Change a setting, such as training.lr=0.0005, model.gcn.rate=0.5 or, for a target of scores, data.learn=score (default: classes, "
+    "negative and positive). Repeatable.",
 )
 DEVICE = click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1, ...")
 THREADS = click.option(

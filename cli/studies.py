@@ -15,11 +15,11 @@ from dgl_merc.reports.study_report import write_study_report
 from dgl_merc.studies.grid import Grid
 from dgl_merc.studies.study import Outcome
 from dgl_merc.studies.summary import summarise
-from dgl_merc.training.data import choose_target
 from dgl_merc.training.oracle import NOT_A_RESULT
 from dgl_merc.training.settings import DataSettings
 from dgl_merc.training.source import Source
 from dgl_merc.training.splits import fold_names
+from dgl_merc.training.task import choose_target
 
 __all__ = ["conclude", "folds_of", "print_outcome", "print_splits"]
 

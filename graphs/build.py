@@ -243,7 +243,7 @@ def _node_data(
         if target.kind == "classes":
             utterance[name] = torch.from_numpy(corpus.labels(name)[rows])
         else:
-            utterance[name] = torch.from_numpy(corpus.utterances[name].to_numpy(dtype=np.float32, na_value=np.nan)[rows])
+            utterance[name] = torch.from_numpy(corpus.scores(name)[rows]).float()
     data = {UTTERANCE: utterance}
     for m in structure.spec.modalities:
         data[m] = {"utterance": structure.position[structure.nodes[m]].int()}

@@ -35,7 +35,7 @@ def run(block: str, folder: Path, meld: Path | None = None) -> str:
 
 
 def test_every_command_block_is_run():
-    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table"}
+    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table", "sentiment"}
     for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL):
         assert "dglmerc" not in block or block in BLOCKS.values(), f"a block of commands that no test runs:\n{block}"
 
@@ -45,6 +45,16 @@ def test_your_own_conversations(tmp_path):
     out = run(BLOCKS["table"], tmp_path)
     assert "Graphs of 3 dialogues in data/talk-graphs" in out
     assert (tmp_path / "data/talk-graphs/manifest.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.dgl
+def test_sentiment(tmp_path):
+    out = run(BLOCKS["sentiment"], tmp_path)
+    for said in ("negative / positive, zeros left out: ", "negative / non-negative, zeros counted: "):
+        assert out.count(said) == 2
+    assert out.count("mean absolute error") == 1
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"bilstm-reviews-graphs-seed0", "reviews-score"}
 
 
 @pytest.mark.slow

@@ -22,9 +22,10 @@ from dgl_merc.models import ModelInput, build_model
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training import loop as loop_module
 from dgl_merc.training import prediction as prediction_module
-from dgl_merc.training.data import DialogueData, choose_target
+from dgl_merc.training.data import DialogueData
 from dgl_merc.training.loop import Trainer
 from dgl_merc.training.prediction import predict
+from dgl_merc.training.task import choose_target
 
 SMALL = {
     "mglra": ["model.dim=8", "training.max_epochs=4", "training.batch_size=4", "training.lr=.01"],
@@ -324,7 +325,7 @@ def test_targets(corpus):
     assert choose_target(two, "tone") == "tone"
     with pytest.raises(InputError, match=r"found mood, tone; pass --set data\.target=NAME"):
         choose_target(two)
-    with pytest.raises(InputError, match="no target 'joy' of kind classes; there are emotion"):
+    with pytest.raises(InputError, match="no target 'joy'; there are emotion"):
         choose_target(corpus, "joy")
 
 

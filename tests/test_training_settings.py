@@ -265,14 +265,14 @@ def test_modality_dropout_is_a_function_of_seed_and_step_and_only_of_training(co
     t = trainer(corpus, words=("modality_dropout=.4", "max_epochs=2"))
     inner = t.model.forward
 
-    def forward(structure: Any, features: Any, *, step: int = -1) -> Any:
+    def forward(structure: Any, features: Any, *, step: int = -1, **given: Any) -> Any:
         if t.model.training:
             seen.setdefault(step, []).append(structure.presence.clone())
         else:
             keys = structure.keys.numpy()
             whole = structure_of(corpus, structure.spec, keys).presence
             assert torch.equal(structure.presence, whole), "dev must be seen as it is"
-        return inner(structure, features, step=step)
+        return inner(structure, features, step=step, **given)
 
     monkeypatch.setattr(t.model, "forward", forward)
     t.run()

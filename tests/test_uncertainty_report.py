@@ -32,6 +32,7 @@ from dgl_merc.training.data import DialogueData
 from dgl_merc.training.evaluate import evaluate_run
 from dgl_merc.training.prediction import predict, prediction_table
 from dgl_merc.training.run_folder import add_test, open_run, score_table
+from dgl_merc.training.task import make_task
 
 SPEC = GraphSpec(("text", "audio", "visual"))
 WORDS = ["model.hidden=4", "training.max_epochs=1", "training.batch_size=8"]
@@ -66,7 +67,7 @@ class Stub(Model):
 
 def table_by(corpus: Corpus, model: Model, splits: tuple[str, ...] = ("dev", "test")) -> pd.DataFrame:
     data = DialogueData(corpus, SPEC, Scaling.fit(corpus), "emotion")
-    return prediction_table(model, data, corpus.targets["emotion"].labels, {s: corpus.in_split(s) for s in splits})
+    return prediction_table(model, data, {s: corpus.in_split(s) for s in splits})
 
 
 # ---- the table
@@ -91,8 +92,7 @@ def test_splits_without_dialogues_have_no_rows(corpus):
     model = Stub(corpus, lambda rows: {"sigma_text": torch.as_tensor(rows)})
     data = DialogueData(corpus, SPEC, Scaling.fit(corpus), "emotion")
     none = np.zeros(0, dtype=np.int64)
-    names = corpus.targets["emotion"].labels
-    found = prediction_table(model, data, names, {"train": none, "dev": corpus.in_split("dev"), "test": none})
+    found = prediction_table(model, data, {"train": none, "dev": corpus.in_split("dev"), "test": none})
     pd.testing.assert_frame_equal(found, table_by(corpus, model, ("dev",)))
     assert predict(model, data, none).details == {}
 
@@ -192,7 +192,7 @@ def page_of(silent: Path, folder: Path, table: pd.DataFrame, names: tuple[str, .
     """The page of a run with other predictions."""
     shutil.copytree(silent, folder)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    metrics["splits"] |= score_table(table, names)
+    metrics["splits"] |= score_table(table, make_task("classes", "emotion", names, None))
     write_report(folder, metrics=metrics)
     return metrics["splits"]["test"]["uncertainty"], Sections((folder / "report.html").read_text(encoding="utf-8"))
 

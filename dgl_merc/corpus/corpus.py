@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_merc.corpus.checks import check_corpus, column_types
-from dgl_merc.corpus.targets import Modality, Target
+from dgl_merc.corpus.targets import Modality, Target, sign_labels
 from dgl_merc.errors import InputError, at
 
 __all__ = ["CORE_COLUMNS", "Corpus", "Dialogue", "presence_column"]
@@ -187,8 +187,19 @@ class Corpus:
         return local
 
     def labels(self, target: str) -> npt.NDArray[np.int64]:
-        """[U] class indices of a target of kind classes; -1 = unlabelled."""
+        """[U] indices into a target's ``classes``; -1 = unlabelled. Of a score, its sign; exactly 0 has none and is unlabelled."""
+        if self.targets[target].kind == "range":
+            return sign_labels(self.scores(target))
         return pd.Categorical(self.utterances[target], categories=list(self.targets[target].labels)).codes.astype(np.int64)
+
+    def label_names(self, target: str) -> npt.NDArray[np.object_]:
+        """[U] the same as names; None = unlabelled."""
+        names: npt.NDArray[np.object_] = np.array([*self.targets[target].classes, None], dtype=object)[self.labels(target)]
+        return names
+
+    def scores(self, target: str) -> npt.NDArray[np.float64]:
+        """[U] numbers of a target of kind range; NaN = unlabelled."""
+        return self.utterances[target].to_numpy(dtype=np.float64, na_value=np.nan)
 
     def in_split(self, split: str) -> npt.NDArray[np.int64]:
         """The numbers of the dialogues in a split."""

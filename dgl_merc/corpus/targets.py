@@ -5,12 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from dgl_merc.errors import InputError
 
-__all__ = ["SPLITS", "Modality", "Target"]
+__all__ = ["SIGNS", "SPLITS", "Modality", "Target", "sign_labels"]
 
 SPLITS = ("train", "dev", "test")
 """The splits a corpus may have, in the order tables print them."""
+
+SIGNS = ("negative", "positive")
+"""The classes of a score: its sign. A score of exactly 0 has none."""
+
+
+def sign_labels(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Indices into ``SIGNS`` [U] of scores [U]; -1 where a score is exactly 0 or NaN.
+
+    >>> sign_labels(np.array([-3.0, 0.2, 0.0, np.nan])).tolist()
+    [0, 1, -1, -1]
+    """
+    return np.select([scores < 0, scores > 0], [0, 1], -1).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,27 @@ class Target:
             raise InputError(f"a target of classes needs at least two different labels, found {list(self.labels)}")
         if self.kind == "range" and (self.bounds is None or not self.bounds[0] < self.bounds[1]):
             raise InputError(f"a target of kind range needs bounds (least, greatest), found {self.bounds}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What utterances can be told apart by: the labels, or the sign of a score. None where scores have only one sign.
+
+        >>> Target("range", bounds=(-3.0, 3.0)).classes, Target("range", bounds=(0.0, 5.0)).classes
+        (('negative', 'positive'), ())
+        """
+        if self.kind == "classes" or self.bounds is None:
+            return self.labels
+        return SIGNS if self.bounds[0] < 0 < self.bounds[1] else ()
+
+    def __str__(self) -> str:
+        """For people.
+
+        >>> print(Target("classes", ("joy", "fear")), "|", Target("range", bounds=(-3.0, 3.0)))
+        the classes joy, fear | scores from -3 to 3
+        """
+        if self.kind == "classes" or self.bounds is None:
+            return f"the classes {', '.join(self.labels)}"
+        return f"scores from {self.bounds[0]:g} to {self.bounds[1]:g}"
 
     def to_json(self) -> dict[str, Any]:
         """As written in ``corpus.json``."""

@@ -29,6 +29,7 @@ _SHIFT = ("no shift", "shift", "first turn")  # of a shift, False and True are t
 _SPEAKERS = 10
 _TURNS = {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9-16": 16, "17-32": 32, "33+": np.inf}  # name -> its last turn
 _BINS = 15
+_NO_CALIBRATION: dict[str, Any] = {"ece": None, "bins": []}
 
 
 def evaluate_predictions(table: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
@@ -36,14 +37,14 @@ def evaluate_predictions(table: pd.DataFrame, names: Sequence[str]) -> dict[str,
 
     Args:
         table: [U] rows of ``predictions.parquet``, of one split: ``dialogue_id``, ``position``, ``speaker``, ``label`` (null =
-            unlabelled), ``predicted`` and ``p_<name>`` for each class. In any order.
+            unlabelled), ``predicted`` and ``p_<name>`` for each class, or ``predicted_score`` instead of these. In any order.
         names: of the C classes.
 
     Returns:
         What :func:`~dgl_merc.evaluation.metrics.evaluate` returns, and ``shift``, ``speakers`` (the 10 with most labelled utterances;
         the rest together, last) and ``positions``, each name -> ``utterances``, ``accuracy``, ``weighted_f1``; and ``calibration``:
         ``ece`` and ``bins`` of ``low``, ``high``, ``utterances``, ``confidence``, ``accuracy``. Percent, but for counts and names;
-        null where there is no utterance. All of it empty where nothing is labelled.
+        null where there is no utterance. All of it empty where nothing is labelled, calibration also where scores were predicted.
 
     Raises:
         InputError: a label or prediction is not among ``names``, or a probability is not within 0 and 1.
@@ -54,7 +55,7 @@ def evaluate_predictions(table: pd.DataFrame, names: Sequence[str]) -> dict[str,
     known = labels >= 0
     table, labels, predicted = table[known].reset_index(drop=True), labels[known], predicted[known]
     if not len(table):
-        return {**whole, "shift": {}, "speakers": {}, "positions": {}, "calibration": {"ece": None, "bins": []}}
+        return {**whole, "shift": {}, "speakers": {}, "positions": {}, "calibration": _NO_CALIBRATION}
 
     def groups(of: Array, titles: Sequence[str]) -> dict[str, Any]:
         return {title: _group(labels[of == k], predicted[of == k], names) for k, title in enumerate(titles)}
@@ -66,7 +67,7 @@ def evaluate_predictions(table: pd.DataFrame, names: Sequence[str]) -> dict[str,
         "shift": groups(_shifts(table, labels), _SHIFT),
         "speakers": groups(*_speakers(table)),
         "positions": groups(turns, [list(_TURNS)[k] for k in taken]),
-        "calibration": _calibration(_confidence(table, names), labels == predicted),
+        "calibration": _NO_CALIBRATION if "predicted_score" in table else _calibration(_confidence(table, names), labels == predicted),
     }
 
 

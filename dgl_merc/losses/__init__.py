@@ -5,9 +5,11 @@ from dgl_merc.losses.instance_alignment import HardSame, instance_alignment
 from dgl_merc.losses.latent_alignment import latent_alignment
 from dgl_merc.losses.prototype_alignment import prototype_alignment, sinkhorn_codes
 from dgl_merc.losses.reconstruction import cosine_error
+from dgl_merc.losses.regression import absolute_error
 
 __all__ = [
     "HardSame",
+    "absolute_error",
     "class_weights",
     "cosine_error",
     "cross_entropy",

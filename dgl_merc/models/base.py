@@ -20,14 +20,14 @@ class ModelInput:
 
     Attributes:
         widths: modality -> width of its features, in the spec's order.
-        classes: C.
+        outputs: C, numbers per utterance: a logit for each class, or one number, the score.
         spec: who is connected; a causal one makes every part of the model causal.
         seed: of masks.
         speakers: how many a model may know by name: ``Structure.characters`` run below it.
     """
 
     widths: Mapping[str, int]
-    classes: int
+    outputs: int
     spec: GraphSpec
     seed: int = 0
     speakers: int = 0
@@ -37,8 +37,8 @@ class Output(NamedTuple):
     """What a model says of a batch.
 
     Attributes:
-        logits: [U, C]; finite also for an utterance without any modality.
-        losses: name -> [] what the model adds to the classification loss, already weighted; empty in evaluation mode.
+        logits: [U, C], or [U, 1] scores; finite also for an utterance without any modality.
+        losses: name -> [] what the model adds to the loss of its logits, already weighted; empty in evaluation mode.
         details: name -> [U] what else it says of each utterance, for tables of predictions; NaN where it says nothing. Empty in training.
     """
 

@@ -55,7 +55,7 @@ class BiLSTM(Model):
             bidirectional=not given.spec.causal,
             dropout=options.dropout,
         )
-        self.head = EmotionHead(self.encoder.width, options.hidden, given.classes, options.dropout)
+        self.head = EmotionHead(self.encoder.width, options.hidden, given.outputs, options.dropout)
 
     def forward(
         self,

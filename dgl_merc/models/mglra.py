@@ -104,7 +104,7 @@ class MGLRA(Model):
         rows = given.speakers if o.speakers == "corpus" else o.speaker_rows
         self.speakers = SpeakerEmbedding(o.speakers, rows, o.dim) if o.speakers != "none" else None
         self.gcn = MaskedGCN(o.dim, o.gcn, seed=given.seed) if o.fusion == "gcn" else None
-        self.head = EmotionHead(o.dim * len(names), o.dim, given.classes, o.dropout)
+        self.head = EmotionHead(o.dim * len(names), o.dim, given.outputs, o.dropout)
         self.reconstruction = ReconstructionHead(o.dim) if o.reconstruction else None
 
     def forward(

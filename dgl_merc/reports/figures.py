@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-__all__ = ["calibration_figure", "confusion_figure", "curves_figure", "per_class_figure"]
+__all__ = ["calibration_figure", "confusion_figure", "curves_figure", "per_class_figure", "scores_figure"]
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b7280"  # Okabe and Ito
 
@@ -64,7 +64,8 @@ def confusion_figure(confusion: Sequence[Sequence[int]], names: Sequence[str]) -
     counts = np.asarray(confusion, dtype=float)
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 1.9 + 0.62 * len(names)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    room = max(0.6, 1.5 - 0.15 * len(names))  # few classes: the axis's label would be cut off
+    figure = Figure(figsize=(side + room, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(share, cmap="cividis", vmin=0, vmax=100)
     for i, j in np.ndindex(*share.shape):
@@ -135,4 +136,33 @@ def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
         axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
         axes.set_axisbelow(True)
         bare(axes)
+    return figure
+
+
+def scores_figure(true: Any, predicted: Any, bounds: Sequence[float]) -> Figure:
+    """Predicted against true scores, a dot an utterance: on the diagonal they are the same, and in the shaded quarters their signs differ.
+
+    Args:
+        true: [U].
+        predicted: [U]; those beyond the bounds widen the picture.
+        bounds: of the true scores.
+    """
+    figure = Figure(figsize=(5.2, 5.0), layout="constrained")
+    axes = figure.subplots()
+    low, high = (pick([bounds[k], *predicted]) for k, pick in ((0, min), (1, max)))
+    room = 0.04 * (high - low)
+    ends = (low - room, high + room)
+    for x, y in (((ends[0], 0), (0, ends[1])), ((0, ends[1]), (ends[0], 0))):
+        axes.fill_between(x, *y, color="#f3f4f6", linewidth=0)
+    axes.plot(bounds, bounds, color="#1f2937", linewidth=1.2, linestyle="--", label="predicted as it is")
+    axes.plot(true, predicted, "o", color=BLUE, alpha=min(0.7, max(0.12, 120 / len(true))), markersize=4.5, markeredgewidth=0)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.set_xlim(*ends)
+    axes.set_ylim(*ends)
+    axes.set_aspect("equal")
+    axes.set_xlabel("true score", fontsize=9)
+    axes.set_ylabel("predicted score", fontsize=9)
+    axes.legend(fontsize=9, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    bare(axes)
     return figure

@@ -32,16 +32,19 @@ def render(template: str, path: Path, **values: Any) -> Path:
     page = Environment(
         loader=PackageLoader("dgl_merc.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page.filters["percent"] = _percent
-    page.filters["spread"] = lambda part: (
-        _percent(part["mean"]) + ("" if part["deviation"] is None else f" ± {_percent(part['deviation'])}")
-    )
+    page.filters["percent"] = _number
+    page.filters["spread"] = _spread
     write_bytes(path, page.get_template(template).render(**values).encode("utf-8", "replace"))
     return path
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+def _number(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _spread(part: Mapping[str, float | None], digits: int = 1) -> str:
+    """Mean and deviation."""
+    return _number(part["mean"], digits) + ("" if part["deviation"] is None else f" ± {_number(part['deviation'], digits)}")
 
 
 def save_figure(figure: Figure, path: Path) -> str:

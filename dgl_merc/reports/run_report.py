@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dgl_merc.corpus.storage import read_parquet
+from dgl_merc.evaluation.sentiment import ZEROS_COUNTED, ZEROS_LEFT_OUT
 from dgl_merc.files import read_json
 from dgl_merc.reports.page import render, save_figures
 from dgl_merc.reports.uncertainty import uncertainty_page
@@ -19,7 +21,8 @@ def write_report(folder: Path, name: Path | None = None, metrics: Mapping[str, A
     """Draw ``figures/*.png`` and write ``report.html`` into a run folder.
 
     Args:
-        folder: holds ``config.json``, ``data.json``, ``environment.json``, ``history.json`` and ``metrics.json``.
+        folder: holds ``config.json``, ``data.json``, ``environment.json``, ``history.json`` and ``metrics.json``; where scores were
+            learnt, also ``predictions.parquet``.
         name: what the page calls the run; default: the folder.
         metrics: those that ``metrics.json`` is about to hold; default: those it holds.
 
@@ -36,8 +39,10 @@ def write_report(folder: Path, name: Path | None = None, metrics: Mapping[str, A
         folder / "report.html",
         run=_title((name or folder).resolve()),
         pictures=_draw(folder, parts),
-        uncertainty=uncertainty_page(_shown(parts["metrics"]).get("uncertainty", {})),
+        uncertainty=uncertainty_page(parts["metrics"]["splits"][_split(parts["metrics"])].get("uncertainty", {})),
         command=shlex.join(parts["environment"]["command"]),
+        zeros_left_out=ZEROS_LEFT_OUT,
+        zeros_counted=ZEROS_COUNTED,
         settings=sorted((k, str(v)) for k, v in flat_settings(parts["config"]) if k not in ("preset", "seed")),
         **parts,
     )
@@ -51,24 +56,29 @@ def _title(place: Path) -> str:
     return place.name
 
 
-def _shown(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+def _split(metrics: Mapping[str, Any]) -> str:
     """The split that pictures are of."""
-    shown: Mapping[str, Any] = metrics["splits"].get("test") or metrics["splits"]["dev"]
-    return shown
+    return "test" if metrics["splits"].get("test") else "dev"
 
 
 def _draw(folder: Path, parts: dict[str, Any]) -> dict[str, str]:
     """The figures, saved, and as data URLs for the page."""
-    from dgl_merc.reports.figures import calibration_figure, confusion_figure, curves_figure, per_class_figure
+    from dgl_merc.reports.figures import calibration_figure, confusion_figure, curves_figure, per_class_figure, scores_figure
     from dgl_merc.reports.uncertainty import uncertainty_figure
 
     metrics = parts["metrics"]
     figures = {"curves": curves_figure(parts["history"]["looks"], metrics["chosen_epoch"])}
-    shown = _shown(metrics)
+    split = _split(metrics)
+    shown = metrics["splits"][split]
     if shown["utterances"]:
         figures["confusion"] = confusion_figure(shown["confusion"], list(shown["per_class"]))
         figures["per_class"] = per_class_figure(shown["per_class"])
+    if shown["calibration"]["bins"]:
         figures["calibration"] = calibration_figure(shown["calibration"])
     if any(row["sigma"] and row["sigma"]["bins"] for row in shown.get("uncertainty", {}).values()):
         figures["uncertainty"] = uncertainty_figure(shown["uncertainty"])
+    if shown.get("sentiment", {}).get("mean_absolute_error") is not None:
+        table = read_parquet(folder / "predictions.parquet")
+        table = table[(table["split"] == split) & table["score"].notna()]
+        figures["scores"] = scores_figure(table["score"], table["predicted_score"], parts["data"]["bounds"])
     return save_figures(figures, folder / "figures")

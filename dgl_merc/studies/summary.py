@@ -31,8 +31,8 @@ def summarise(grid: Grid, outcomes: Sequence[Outcome], out: Path) -> tuple[dict[
 
     Returns:
         ``variants``: a row each: labels, whether it is the preset itself, runs, failures, ``dev`` and ``test`` (mean, deviation, interval,
-        null where there is none), per class, per kind of turn, calibration error, parameters and seconds an epoch. And :func:`score_rows`
-        of it.
+        null where there is none), per class, per kind of turn, calibration error, of scores both conventions of sentiment, parameters and
+        seconds an epoch. And :func:`score_rows` of it.
     """
     rows = []
     for k, variant in enumerate(grid.variants):
@@ -102,9 +102,20 @@ def _details(metrics: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]
         "macro_f1": _mean([p["macro_f1"] for p in parts]),
         "accuracy": _mean([p["accuracy"] for p in parts]),
         "ece": _mean([p["calibration"]["ece"] for p in parts]),
+        **({"sentiment": _sentiment([p["sentiment"] for p in parts])} if "sentiment" in parts[0] else {}),
         "seconds_per_epoch": seconds,
         "parameters": int(parameters),
     }
+
+
+def _sentiment(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means of what :func:`dgl_merc.evaluation.sentiment.evaluate_sentiment` says of runs."""
+    conventions = {
+        name: {key: _mean([p["conventions"][name][key] for p in parts]) for key in ("accuracy", "weighted_f1")}
+        for name in parts[0]["conventions"]
+    }
+    of_scores = ("mean_absolute_error", "pearson", "seven_class_accuracy")
+    return {"conventions": conventions, **{key: _mean([p[key] for p in parts]) for key in of_scores if key in parts[0]}}
 
 
 def _mean(values: Sequence[float | None]) -> dict[str, float | None]:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from dgl_merc.corpus import Corpus, Scaling
-from dgl_merc.errors import InputError, at
 from dgl_merc.graphs import GraphSpec, Structure, structure_of
 from dgl_merc.graphs.store import node_features, utterance_rows
+from dgl_merc.training.settings import Learn
+from dgl_merc.training.task import task_of
 
-__all__ = ["Batch", "DialogueData", "choose_target", "draw_drops", "fixed_drops", "known_speakers"]
+__all__ = ["Batch", "DialogueData", "draw_drops", "fixed_drops", "known_speakers"]
 
 Numbers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -31,18 +32,20 @@ class Batch:
         structure: S, of U utterances.
         features: modality -> [N_m, width] float32, scaled.
         labels: [U] int64, -1 = unlabelled.
+        truth: [U] what the loss compares with: the labels, or float32 scores, NaN = unlabelled.
         rows: [U] the utterances' rows in the corpus.
     """
 
     structure: Structure
     features: dict[str, Tensor]
     labels: Tensor
+    truth: Tensor
     rows: Numbers
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         features = {m: x.to(device, non_blocking=True) for m, x in self.features.items()}
-        return Batch(self.structure.to(device), features, self.labels.to(device), self.rows)
+        return Batch(self.structure.to(device), features, self.labels.to(device), self.truth.to(device), self.rows)
 
     def without(self, drop: Flags) -> Batch:
         """The same utterances with some modalities absent: their nodes are gone, as if they had never been recorded.
@@ -53,7 +56,7 @@ class Batch:
         s = self.structure
         keep = s.presence & ~torch.from_numpy(drop).to(s.presence.device)
         features = {m: x[keep[:, k][s.presence[:, k]]] for k, (m, x) in enumerate(self.features.items())}
-        return Batch(replace(s, presence=keep), features, self.labels, self.rows)
+        return Batch(replace(s, presence=keep), features, self.labels, self.truth, self.rows)
 
 
 def draw_drops(presence: Flags, rate: float, rng: np.random.Generator) -> Flags:
@@ -95,25 +98,6 @@ def fixed_drops(corpus: Corpus, modalities: Sequence[str], rates: Mapping[str, f
     return drop
 
 
-def choose_target(corpus: Corpus, name: str = "") -> str:
-    """The target to learn: the one named, else ``emotion``, else the only one of kind classes.
-
-    Raises:
-        InputError: there is no such target, or the choice is not clear.
-    """
-    where = at(corpus.path or corpus.name)
-    classes = [t for t, v in corpus.targets.items() if v.kind == "classes"]
-    if name:
-        if name not in classes:
-            raise InputError(f"{where}no target {name!r} of kind classes; there are {', '.join(classes) or 'none'}")
-        return name
-    if "emotion" in classes:
-        return "emotion"
-    if len(classes) == 1:
-        return classes[0]
-    raise InputError(f"{where}expected one target to learn, found {', '.join(classes) or 'none'}; pass --set data.target=NAME")
-
-
 def known_speakers(corpus: Corpus) -> list[str]:
     """The speakers of the training split, by first appearance: whom a model may know by name."""
     speakers = corpus.utterances["speaker"].to_numpy(dtype=object)[utterance_rows(corpus, corpus.in_split("train"))]
@@ -127,28 +111,41 @@ class DialogueData:
         corpus: checked.
         spec: who is connected, and which modalities are used.
         scaling: applied to features.
-        target: of kind classes.
+        target: to learn.
         drop: [U, M] modalities to take away from the corpus's utterances, in the order of the spec; default: none.
         characters: names of the speakers whom a model knows; see ``Structure.characters``.
+        learn: what of the target.
+
+    Raises:
+        InputError: nothing of the kind can be learnt of the target.
     """
 
     def __init__(
-        self, corpus: Corpus, spec: GraphSpec, scaling: Scaling, target: str, drop: Flags | None = None, characters: Sequence[str] = ()
+        self,
+        corpus: Corpus,
+        spec: GraphSpec,
+        scaling: Scaling,
+        target: str,
+        drop: Flags | None = None,
+        characters: Sequence[str] = (),
+        learn: Learn = "classes",
     ) -> None:
         self.corpus, self.spec, self.scaling, self.drop = corpus, spec, scaling, drop
-        self.target, self.labels = target, corpus.labels(target)
+        self.task = task_of(corpus, target, learn)
+        self.labels, self.truth = corpus.labels(target), self.task.truth(corpus)
         number = {name: k for k, name in enumerate(characters)}
         self.characters = torch.tensor([number.get(str(name), -1) for name in corpus.utterances["speaker"]])
 
     def batch(self, dialogues: Numbers) -> Batch:
         """The dialogues with these numbers, in this order."""
         rows = utterance_rows(self.corpus, dialogues)
-        structure = replace(structure_of(self.corpus, self.spec, dialogues), characters=self.characters[torch.from_numpy(rows)])
+        at = torch.from_numpy(rows)
+        structure = replace(structure_of(self.corpus, self.spec, dialogues), characters=self.characters[at])
         features = {}
         for m in self.spec.modalities:
             x = self.scaling.apply(m, node_features(self.corpus, m, rows))
             features[m] = torch.from_numpy(np.ascontiguousarray(x))
-        batch = Batch(structure, features, torch.from_numpy(self.labels[rows]), rows)
+        batch = Batch(structure, features, torch.from_numpy(self.labels[rows]), self.truth[at], rows)
         return batch if self.drop is None else batch.without(self.drop[rows])
 
     def batches(self, dialogues: Numbers, size: int) -> Iterator[Batch]:

@@ -25,13 +25,13 @@ def evaluate_run(
 
     Args:
         run: finished.
-        corpus: with the run's modalities and classes; on the corpus it was trained on, the splits are the run's own.
+        corpus: with the run's modalities and target; on the corpus it was trained on, the splits are the run's own.
         split: of it.
         drop: [U, M] modalities to take away, in the order of the run's spec.
         device: where to compute.
 
     Returns:
-        The measures of :func:`dgl_merc.evaluation.breakdown.evaluate_predictions`, and the predictions.
+        The measures of :func:`dgl_merc.training.run_folder.score_table`, and the predictions.
 
     Raises:
         InputError: run and corpus do not fit, no labelled utterance in the split, or the test split of its own corpus before
@@ -59,8 +59,8 @@ def _judged(run: SavedRun, corpus: Corpus, split: str) -> tuple[Corpus, Flags]:
 
 def _score(run: SavedRun, corpus: Corpus, split: str, model: Model, drop: Flags | None, device: str) -> tuple[dict[str, Any], pd.DataFrame]:
     data = run.dialogue_data(corpus, drop)
-    table = prediction_table(model, data, run.names, {split: corpus.in_split(split)}, device=device)
-    scores: dict[str, Any] = score_table(table, run.names)[split]
+    table = prediction_table(model, data, {split: corpus.in_split(split)}, device=device)
+    scores: dict[str, Any] = score_table(table, data.task)[split]
     return scores, table
 
 

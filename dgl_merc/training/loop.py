@@ -24,10 +24,10 @@ from torch import Tensor
 
 from dgl_merc.errors import DivergedError, InputError
 from dgl_merc.evaluation.metrics import weighted_f1
-from dgl_merc.losses import class_weights, cross_entropy
+from dgl_merc.losses import class_weights
 from dgl_merc.models import Model
 from dgl_merc.training.checkpoint import Checkpoint
-from dgl_merc.training.data import Batch, DialogueData, Numbers, draw_drops
+from dgl_merc.training.data import Batch, DialogueData, Flags, Numbers, draw_drops
 from dgl_merc.training.optimisation import average_model, learning_rate, make_optimiser, set_learning_rate
 from dgl_merc.training.prediction import predict
 from dgl_merc.training.settings import TrainingSettings
@@ -82,7 +82,7 @@ class _Progress:
 
     Attributes:
         step: batches so far, over all epochs.
-        total: sum of the loss over ``labelled`` utterances since the last look.
+        total: sum of the loss over ``labelled`` utterances (those that the loss is of) since the last look.
     """
 
     step: int = 0
@@ -121,14 +121,14 @@ class Trainer:
         checkpoint: Checkpoint | None = None,
         on_look: OnLook | None = None,
     ) -> None:
-        labels = _labels_of(data, training, "training")
-        _labels_of(data, dev, "dev")
+        trained = _rows_of(data, training, "training", data.task.known(data.truth).numpy())
+        _rows_of(data, dev, "dev", data.labels >= 0)
         self.model, self.data, self.training, self.dev, self.settings = model, data, training, dev, settings
         self.seed, self.device, self.checkpoint, self.on_look = seed, device, checkpoint, on_look
         self.steps_per_epoch = -(-len(training) // settings.batch_size)
         self.optimiser = make_optimiser(model.parameters(), settings)
         self.averaged = average_model(model, settings)
-        weights = class_weights(labels, len(data.corpus.targets[data.target].labels), settings.class_weights)
+        weights = class_weights(data.labels[trained], len(data.task.names), settings.class_weights)
         self.class_weights = None if weights is None else weights.to(device)
         self.progress = _Progress()
         self.history: list[Look] = []
@@ -139,7 +139,7 @@ class Trainer:
 
         Raises:
             DivergedError: a loss or a probability that is not finite.
-        InputError: a state that can't be read.
+            InputError: a state that can't be read.
         """
         self._take_up()
         order = np.random.default_rng(np.random.SeedSequence([self.seed, 1]))
@@ -175,17 +175,16 @@ class Trainer:
         return step % (s.eval_every or self.steps_per_epoch) == 0 or step == (s.max_steps or s.max_epochs * self.steps_per_epoch)
 
     def _step(self, batch: Batch) -> None:
-        """One gradient step. A batch without a label takes none, but counts: masks and rates are functions of the step."""
-        s, step = self.settings, self.progress.step
+        """One gradient step. A batch with nothing to learn takes none, but counts: masks and rates are functions of the step."""
+        s, step, task = self.settings, self.progress.step, self.data.task
         if s.modality_dropout:
             rng = np.random.default_rng(np.random.SeedSequence([self.seed, 2, step]))
             batch = batch.without(draw_drops(batch.structure.presence.numpy(), s.modality_dropout, rng))
         batch = batch.to(self.device)
-        count = int((batch.labels >= 0).sum())
+        count = int(task.known(batch.truth).sum())
         self.model.train()
         output = self.model(batch.structure, batch.features, step=step, labels=batch.labels)
-        loss = cross_entropy(output.logits, batch.labels, weights=self.class_weights, focal=s.focal, smoothing=s.label_smoothing)
-        loss = loss + sum(output.losses.values())
+        loss = task.loss(output.logits, batch.truth, s, self.class_weights) + sum(output.losses.values())
         self.progress.step += 1
         if not count:
             return
@@ -216,8 +215,8 @@ class Trainer:
             )
         begun = time.perf_counter()
         model = self._judged()
-        scores, rows, _ = predict(model, self.data, self.dev, device=self.device)
-        f1 = weighted_f1(self.data.labels[rows], scores.argmax(axis=1))
+        answers, rows, _ = predict(model, self.data, self.dev, device=self.device)
+        f1 = weighted_f1(self.data.labels[rows], self.data.task.predicted(answers))
         rate = learning_rate(s, p.step - 1, self.steps_per_epoch)
         self.history.append(Look(len(self.history) + 1, epoch, p.step, loss, rate, f1, seconds + time.perf_counter() - begun))
         self.progress = _Progress(p.step)
@@ -247,12 +246,13 @@ class Trainer:
             raise InputError(f"the state of the unfinished run is damaged ({said}); begin anew with --force") from None
 
 
-def _labels_of(data: DialogueData, dialogues: Numbers, name: str) -> Numbers:
-    """[U'] the labels of a split's utterances, some of which must be known."""
+def _rows_of(data: DialogueData, dialogues: Numbers, name: str, known: Flags) -> Flags:
+    """[U] the utterances of a split's dialogues, some of which must be known [U]."""
     where = data.corpus.path or data.corpus.name
     if not len(dialogues):
         raise InputError(f"{where}: expected a {name} split, found none; without it no epoch can be chosen")
-    labels: Numbers = data.labels[np.repeat(np.isin(np.arange(len(data.corpus)), dialogues), data.corpus.lengths)]
-    if not (labels >= 0).any():
-        raise InputError(f"{where}: no utterance of the {name} split is labelled")
-    return labels
+    rows: Flags = np.repeat(np.isin(np.arange(len(data.corpus)), dialogues), data.corpus.lengths)
+    if not known[rows].any():
+        zeros = " (a score of 0 is no class)" if data.task.bounds else ""
+        raise InputError(f"{where}: no utterance of the {name} split is labelled{zeros}")
+    return rows

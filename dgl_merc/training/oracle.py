@@ -44,8 +44,8 @@ class Oracle:
 
     def __call__(self, look: Look, _best: Look, model: Model) -> None:
         """Score and write."""
-        scores, rows, _ = predict(model, self.data, self.test, device=self.device)
-        f1 = weighted_f1(self.data.labels[rows], scores.argmax(axis=1))
+        answers, rows, _ = predict(model, self.data, self.test, device=self.device)
+        f1 = weighted_f1(self.data.labels[rows], self.data.task.predicted(answers))
         self.looks = [e for e in self.looks if e["number"] < look.number]  # what came after the state a run goes on from
         self.looks.append({"number": look.number, "epoch": look.epoch, "step": look.step, "test_weighted_f1": f1})
         write_json(self.path, {"this_is": NOT_A_RESULT, "looks": self.looks})

@@ -1,4 +1,4 @@
-"""Probabilities of utterances from a trained model, what else it says of them, and the table of both that a run folder keeps."""
+"""A trained model's answers (probabilities, or a score), what else it says, and the table of both that a run folder keeps."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Predictions(NamedTuple):
     """Of U utterances, in the order of the corpus.
 
     Attributes:
-        scores: [U, C] probabilities.
+        answers: [U, outputs] probabilities or scores.
         rows: [U] the utterances' rows in the corpus.
         details: name -> [U] what else the model says of them; NaN where it says nothing.
     """
 
-    scores: Floats
+    answers: Floats
     rows: Numbers
     details: Mapping[str, Floats]
 
 
 def predict(model: Model, data: DialogueData, dialogues: Numbers, *, device: torch.device | str = "cpu") -> Predictions:
-    """Probabilities of every utterance of some dialogues.
+    """What a model answers of every utterance of some dialogues.
 
     Args:
         model: trained; put into evaluation mode.
@@ -46,10 +46,10 @@ def predict(model: Model, data: DialogueData, dialogues: Numbers, *, device: tor
         device: where.
 
     Returns:
-        Probabilities, rows and details; of no dialogues, no details either.
+        Answers, rows and details; of no dialogues, no details either.
 
     Raises:
-        DivergedError: a probability that is not a number: the weights are not finite, or features beyond what they can take.
+        DivergedError: an answer that is not a finite number: the weights are not finite, or features beyond what they can take.
         ValueError: a detail that is not [U], or that the model gives of some batches only.
     """
     model.eval()
@@ -62,16 +62,16 @@ def predict(model: Model, data: DialogueData, dialogues: Numbers, *, device: tor
         for batch in data.batches(by_length, _EVALUATION_BATCH):
             moved = batch.to(device)
             output = model(moved.structure, moved.features)
-            scores.append(torch.softmax(output.logits.float(), dim=-1).cpu().numpy())
+            scores.append(data.task.answers(output.logits).cpu().numpy())
             details.append(_details(output, details))
             rows.append(batch.rows)
     order = np.argsort(np.concatenate(rows), kind="stable")
     found, where = np.concatenate(scores)[order], np.concatenate(rows)[order]
-    if np.isnan(found).any():
-        row = int(where[np.isnan(found).any(axis=1)][0])
+    if not np.isfinite(found).all():
+        row = int(where[~np.isfinite(found).all(axis=1)][0])
         said = data.corpus.utterances[["dialogue_id", "position"]].iloc[row].tolist()
         raise DivergedError(
-            f"dialogue {said[0]}, utterance {said[1]}: expected probabilities, found NaN: training has gone astray; lower training.lr"
+            f"dialogue {said[0]}, utterance {said[1]}: expected a finite answer, found none: training has gone astray; lower training.lr"
         )
     return Predictions(found, where, {name: np.concatenate([part[name] for part in details])[order] for name in details[0]})
 
@@ -87,21 +87,21 @@ def _details(output: Output, before: Sequence[Mapping[str, Floats]]) -> dict[str
 
 
 def prediction_table(
-    model: Model, data: DialogueData, names: Sequence[str], splits: Mapping[str, Numbers], *, device: torch.device | str = "cpu"
+    model: Model, data: DialogueData, splits: Mapping[str, Numbers], *, device: torch.device | str = "cpu"
 ) -> pd.DataFrame:
     """Every utterance of some splits: ``split, dialogue_id, position, speaker, label, predicted, p_<class>, ...``.
 
+    Of a target of scores, ``score`` stands after ``predicted``; where it is what is learnt, ``predicted_score`` instead of probabilities.
     The model's details of an utterance, if it has any, are further columns of float32 after these, under their own names.
 
     Args:
         model: trained.
         data: the corpus.
-        names: of the C classes.
         splits: split -> numbers of its dialogues.
         device: where.
 
     Raises:
-        DivergedError: a probability that is not a number.
+        DivergedError: an answer that is not a finite number.
         ValueError: a detail that is not [U], or is called like another column.
     """
     table = data.corpus.utterances
@@ -109,12 +109,10 @@ def prediction_table(
     for split, dialogues in splits.items():
         if not len(dialogues):
             continue
-        scores, rows, details = predict(model, data, dialogues, device=device)
+        answers, rows, details = predict(model, data, dialogues, device=device)
         frame = table.iloc[rows][["dialogue_id", "position", "speaker"]].reset_index(drop=True)
         frame.insert(0, "split", split)
-        frame["label"] = table[data.target].to_numpy(dtype=object)[rows]
-        frame["predicted"] = np.array(names, dtype=object)[scores.argmax(axis=1)]
-        frame = frame.assign(**{f"p_{name}": scores[:, k] for k, name in enumerate(names)})
+        frame = frame.assign(**data.task.described(data.corpus, rows, answers))
         if taken := set(details) & set(frame.columns):
             raise ValueError(f"details {sorted(taken)}: the table of predictions has columns of these names, call them otherwise")
         frames.append(frame.assign(**details))

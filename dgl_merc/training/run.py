@@ -23,13 +23,14 @@ from dgl_merc.graphs import GraphSpec, Store
 from dgl_merc.models import Model, ModelInput, build_model
 from dgl_merc.settings import differences, flat, flat_settings
 from dgl_merc.training.checkpoint import Checkpoint
-from dgl_merc.training.data import DialogueData, choose_target, known_speakers
+from dgl_merc.training.data import DialogueData, known_speakers
 from dgl_merc.training.environment import describe_environment
 from dgl_merc.training.loop import Look, OnLook, Trained, Trainer
 from dgl_merc.training.oracle import Oracle
 from dgl_merc.training.run_folder import Papers, RunParts, add_test_locked, now, open_run, write_run
 from dgl_merc.training.settings import Settings
 from dgl_merc.training.splits import Division, divide
+from dgl_merc.training.task import Task, choose_target, task_of
 from dgl_merc.version import __version__
 
 __all__ = ["fit", "resolved_spec", "unfinished"]
@@ -80,20 +81,20 @@ def fit(
     for source in (corpus.path, store.path if store else None):
         if source is not None and source.resolve().is_relative_to(out):
             raise InputError(f"{at(out)}holds {source}, which the run is made of; name another folder")
-    task = _task(corpus, spec, settings, store)
+    job = _job(corpus, spec, settings, store)
     with _ONE_AT_A_TIME, locked(out, "fitting"):
         recover(out)
-        if resume and (out / "metrics.json").is_file() and not (force and _differences(*_plans(out, task))):
-            return _finished(task, corpus, out, device=device, test=test, oracle=oracle)
+        if resume and (out / "metrics.json").is_file() and not (force and _differences(*_plans(out, job))):
+            return _finished(job, corpus, out, device=device, test=test, oracle=oracle)
         check_free(out, force=force, replaces="metrics.json")
         inside = [p.parent for p in out.glob("*/**/metrics.json")]
         if inside:
             raise InputError(f"{at(out)}holds other runs ({inside[0]}); --force replaces a run alone: name another folder")
         machine = {"device": device, "threads": torch.get_num_threads(), "oracle": oracle, **_versions()}
-        work = _begin(out, {"settings": task.config, "data": task.about, "machine": machine}, force=force, resume=resume)
+        work = _begin(out, {"settings": job.config, "data": job.about, "machine": machine}, force=force, resume=resume)
         try:
-            parts, trained, watcher = _train(task, device, work, oracle=oracle, on_look=on_look)
-            papers = Papers(task.config, task.about, {**describe_environment(), "command": list(command), "finished": now()})
+            parts, trained, watcher = _train(job, device, work, oracle=oracle, on_look=on_look)
+            papers = Papers(job.config, job.about, {**describe_environment(), "command": list(command), "finished": now()})
             with new_folder(out, force=force, replaces="metrics.json") as folder:
                 if watcher:
                     shutil.copy(watcher.path, folder / watcher.path.name)
@@ -109,11 +110,11 @@ def fit(
     return metrics
 
 
-def _train(task: _Task, device: str, work: Path, *, oracle: bool, on_look: OnLook | None) -> tuple[RunParts, Trained, Oracle | None]:
+def _train(job: _Job, device: str, work: Path, *, oracle: bool, on_look: OnLook | None) -> tuple[RunParts, Trained, Oracle | None]:
     """From the beginning or from the state in ``work``; torch's generator is given back."""
     with torch.random.fork_rng():
-        parts, trainer = _make(task, device, work)
-        watcher = Oracle(work, parts.data, task.division.dialogues()["test"], device) if oracle else None
+        parts, trainer = _make(job, device, work)
+        watcher = Oracle(work, parts.data, job.division.dialogues()["test"], device) if oracle else None
         trainer.on_look = _each(watcher, on_look)
         trained = trainer.run()
     if watcher:
@@ -122,14 +123,14 @@ def _train(task: _Task, device: str, work: Path, *, oracle: bool, on_look: OnLoo
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Job:
     """What is to be done, checked, before anything is computed.
 
     Attributes:
         settings: resolved.
         spec: with the settings' changes.
         division: the corpus with the splits that are used.
-        target: to learn.
+        task: what is learnt.
         config: the settings, as ``config.json`` has them.
         about: what ``data.json`` says.
     """
@@ -137,29 +138,30 @@ class _Task:
     settings: Settings
     spec: GraphSpec
     division: Division
-    target: str
+    task: Task
     config: dict[str, Any]
     about: dict[str, Any]
 
 
-def _task(corpus: Corpus, spec: GraphSpec, settings: Settings, store: Store | None) -> _Task:
+def _job(corpus: Corpus, spec: GraphSpec, settings: Settings, store: Store | None) -> _Job:
     spec = resolved_spec(corpus, spec, settings)
-    target = choose_target(corpus, settings.data.target)
-    division = divide(corpus, target, settings.data)
+    task = task_of(corpus, choose_target(corpus, settings.data.target), settings.data.learn)
+    division = divide(corpus, task.target, settings.data)
     about = {
         "corpus": {"name": corpus.name, "path": str(corpus.path) if corpus.path else None, "content_sha256": corpus.content_sha256},
         "store_manifest_sha256": file_record(store.path / "manifest.json")["sha256"] if store else None,
         "spec": spec.to_json(),
-        "target": target,
-        "labels": corpus.targets[target].labels,
+        "target": task.target,
+        "labels": task.names,
+        **({"bounds": task.bounds} if task.bounds else {}),
         "widths": {m: corpus.modalities[m].width for m in spec.modalities},
         "features": {m: corpus.modality_sha256(m) for m in spec.modalities},
         "scaling": settings.data.scaling,
         "characters": known_speakers(division.corpus),
-        "division": division.to_json(target),
+        "division": division.to_json(task.target),
     }
     config, about = (json.loads(json.dumps(table)) for table in (settings.to_json(), about))
-    return _Task(settings, spec, division, target, config, about)
+    return _Job(settings, spec, division, task, config, about)
 
 
 def resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> GraphSpec:
@@ -178,20 +180,19 @@ def resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> GraphS
     return replace(spec, modalities=tuple(m for m in spec.modalities if m in wanted), **changes)
 
 
-def _make(task: _Task, device: str, work: Path) -> tuple[RunParts, Trainer]:
+def _make(job: _Job, device: str, work: Path) -> tuple[RunParts, Trainer]:
     """A fresh model, drawn from the seed, and what trains it."""
-    settings, corpus = task.settings, task.division.corpus
+    settings, corpus = job.settings, job.division.corpus
     torch.manual_seed(settings.seed)
-    names = corpus.targets[task.target].labels
-    given = ModelInput(task.about["widths"], len(names), task.spec, settings.seed, len(task.about["characters"]))
-    scaling = Scaling.fit(corpus, settings.data.scaling, task.spec.modalities)
-    data = DialogueData(corpus, task.spec, scaling, task.target, characters=task.about["characters"])
+    given = ModelInput(job.about["widths"], job.task.outputs, job.spec, settings.seed, len(job.about["characters"]))
+    scaling = Scaling.fit(corpus, settings.data.scaling, job.spec.modalities)
+    data = DialogueData(corpus, job.spec, scaling, job.task.target, characters=job.about["characters"], learn=settings.data.learn)
     model = build_model(settings.model, given, settings.options).to(device)
-    splits = task.division.dialogues()
+    splits = job.division.dialogues()
     trainer = Trainer(
         model, data, splits["train"], splits["dev"], settings.training, seed=settings.seed, device=device, checkpoint=Checkpoint(work)
     )
-    return RunParts(model, data, task.division, names, device), trainer
+    return RunParts(model, data, job.division, device), trainer
 
 
 def _each(*watchers: OnLook | None) -> OnLook:
@@ -214,10 +215,10 @@ def unfinished(out: Path) -> Path:
     return out.with_name(f".{out.name}.unfinished")
 
 
-def _finished(task: _Task, corpus: Corpus, out: Path, *, device: str, test: bool, oracle: bool) -> dict[str, Any]:
+def _finished(job: _Job, corpus: Corpus, out: Path, *, device: str, test: bool, oracle: bool) -> dict[str, Any]:
     """The results of a run that needs nothing more, or test alone."""
     work = unfinished(out)
-    there, here = _plans(out, task)
+    there, here = _plans(out, job)
     for difference in _differences(there, here):
         hint = " (with --resume: what was begun to replace it goes on)" if work.exists() else ""
         raise InputError(f"{at(out)}holds a run of {difference}; name another folder, or pass --force{hint}")
@@ -253,24 +254,31 @@ def _begin(out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> Pat
 _ELSEWHERE = {"data.corpus.path", "data.corpus.name", "data.store_manifest_sha256", "data.characters"}
 
 
-def _plans(out: Path, task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
+def _plans(out: Path, job: _Job) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the finished run in a folder was made of, and what is asked for now."""
     there = {"settings": read_json(out / "config.json"), "data": read_json(out / "data.json")}
-    return there, {"settings": task.config, "data": task.about}
+    return there, {"settings": job.config, "data": job.about}
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], without: str = "-") -> list[str]:
     """What differs between two plans, under the keys that a person knows; keys that begin with ``without`` are passed over."""
     old, new = (
-        {**dict(flat({k: v for k, v in plan.items() if k != "settings"})), **dict(flat_settings(_table(plan.get("settings"))))}
+        {**dict(flat({k: v for k, v in plan.items() if k != "settings"})), **dict(flat_settings(_resolved(plan.get("settings"))))}
         for plan in (there, here)
     )
     found = differences(old, new)
     return [f"{key} = {was}, not {now_}" for key, was, now_ in found if key not in _ELSEWHERE and not key.startswith(without)]
 
 
-def _table(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _resolved(config: object) -> Mapping[str, Any]:
+    """Settings as a plan has them, with the defaults of those that an older version did not know."""
+    if not isinstance(config, Mapping):
+        return {}
+    try:
+        resolved_: Mapping[str, Any] = json.loads(json.dumps(Settings.from_json(config, "the plan").to_json()))
+    except InputError:
+        return config  # damaged: it will differ
+    return resolved_
 
 
 def _versions() -> dict[str, str]:

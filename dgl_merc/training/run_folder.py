@@ -1,11 +1,11 @@
 """The folder of a run: everything that explains its numbers, written once, and opened again to predict.
 
 config.json          settings, resolved
-data.json            hashes of corpus, store and features, spec, classes, splits, widths: what a prediction or a comparison must fit
+data.json            hashes of corpus, store and features, spec, target, splits, widths: what a prediction or a comparison must fit
 environment.json     versions, machine, command, time
 metrics.json         per split: accuracy, weighted F1, per class, confusion, where it is right and where not; the look that dev chose
 history.json         loss and dev weighted F1 at every look
-predictions.parquet  every utterance: label, prediction, probabilities, and what else the model says of it, such as its uncertainty
+predictions.parquet  every utterance: label, prediction, probabilities or scores, and what else the model says, such as its uncertainty
 weights.safetensors, scaling.safetensors
 figures/*.png, report.html
 oracle.json          only with --oracle: test scores at every look, which are no result
@@ -13,7 +13,7 @@ oracle.json          only with --oracle: test scores at every look, which are no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,11 +27,13 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load, save
 
-from dgl_merc.corpus import SPLITS, Corpus, Scaling
+from dgl_merc.corpus import Corpus, Scaling, Target
 from dgl_merc.corpus.bayes import ceiling_of
 from dgl_merc.corpus.storage import read_parquet
+from dgl_merc.corpus.targets import sign_labels
 from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.breakdown import evaluate_predictions
+from dgl_merc.evaluation.sentiment import evaluate_sentiment
 from dgl_merc.evaluation.uncertainty import evaluate_uncertainty
 from dgl_merc.files import locked, read_json, write_bytes, write_json
 from dgl_merc.graphs import GraphSpec
@@ -40,8 +42,10 @@ from dgl_merc.reports.run_report import write_report
 from dgl_merc.training.data import DialogueData, Flags
 from dgl_merc.training.loop import Trained
 from dgl_merc.training.prediction import prediction_table
+from dgl_merc.training.run_entries import check_entries
 from dgl_merc.training.settings import Settings
 from dgl_merc.training.splits import Division, divide, judged_sha256
+from dgl_merc.training.task import Task, make_task
 
 __all__ = ["SavedRun", "add_test", "add_test_locked", "now", "open_run", "score_table", "write_run"]
 
@@ -75,7 +79,12 @@ class SavedRun:
     @property
     def names(self) -> tuple[str, ...]:
         """The C classes."""
-        return tuple(self.data["labels"])
+        return self.task.names
+
+    @property
+    def task(self) -> Task:
+        """What was learnt."""
+        return make_task(self.settings.data.learn, self.data["target"], self.data["labels"], self.data.get("bounds"))
 
     @property
     def characters(self) -> list[str]:
@@ -90,11 +99,15 @@ class SavedRun:
             InputError: it is damaged.
         """
         table = read_parquet(self.path / "predictions.parquet")
-        needed = ["split", "dialogue_id", "position", "label", "predicted", *(f"p_{name}" for name in self.names)]
+        needed = ["split", "dialogue_id", "position", *self.task.columns]
         missing = [column for column in needed if column not in table]
         where = at(self.path / "predictions.parquet")
         if missing:
             raise InputError(f"{where}expected the columns {', '.join(needed)}; missing: {', '.join(missing)}")
+        if self.task.bounds:
+            signs = sign_labels(pd.to_numeric(table["score"], errors="coerce").to_numpy(dtype=np.float64))
+            if (pd.Categorical(table["label"], categories=list(self.names)).codes != signs).any():
+                raise InputError(f"{where}expected labels that are the signs of scores, found others; fit again")
         splits = self.data["division"]["splits"]
         for split, part in table.groupby("split"):
             judged = part.loc[part["label"].notna(), ["dialogue_id", "position", "label"]]
@@ -108,7 +121,7 @@ class SavedRun:
         Raises:
             InputError: the weights are missing, damaged, or not this model's.
         """
-        given = ModelInput(self.data["widths"], len(self.names), self.spec, self.settings.seed, len(self.characters))
+        given = ModelInput(self.data["widths"], self.task.outputs, self.spec, self.settings.seed, len(self.characters))
         model = build_model(self.settings.model, given, self.settings.options)
         path = self.path / "weights.safetensors"
         try:
@@ -152,7 +165,7 @@ class SavedRun:
         """A corpus as this run's model takes it.
 
         Args:
-            corpus: with the run's modalities, widths and classes.
+            corpus: with the run's modalities and widths, and its target of the same classes, or of the same bounds.
             drop: [U, M] modalities to take away.
 
         Raises:
@@ -168,14 +181,12 @@ class SavedRun:
                 raise InputError(
                     f"{where}{m}: expected vectors of width {width}, as {self.path} was trained with; found {corpus.modalities[m].width}"
                 )
-        target = str(self.data["target"])
-        labels = corpus.targets[target].labels if target in corpus.targets else ()
-        if labels != self.names:
-            raise InputError(
-                f"{where}{target}: expected the classes {', '.join(self.names)}, as {self.path} was trained with; "
-                f"found {', '.join(labels) or 'none'}"
-            )
-        return DialogueData(corpus, self.spec, self.scaling(), target, drop, self.characters)
+        task = self.task
+        mine = Target("range", bounds=task.bounds) if task.bounds else Target("classes", task.names)
+        found = corpus.targets.get(task.target)
+        if found is None or found.to_json() != mine.to_json():
+            raise InputError(f"{where}{task.target}: expected {mine}, as {self.path} was trained with; found {found or 'no such target'}")
+        return DialogueData(corpus, self.spec, self.scaling(), task.target, drop, self.characters, self.settings.data.learn)
 
     def division(self, corpus: Corpus) -> Division:
         """The run's splits of its own corpus.
@@ -185,47 +196,10 @@ class SavedRun:
         """
         if corpus.content_sha256 != self.data["corpus"]["content_sha256"]:
             raise InputError(f"{at(corpus.path or corpus.name)}not the corpus that {self.path} was trained on, or another state of it")
-        division = divide(corpus, self.data["target"], self.settings.data)
-        if division.to_json(self.data["target"]) != self.data["division"]:
+        division = divide(corpus, self.task.target, self.settings.data)
+        if division.to_json(self.task.target) != self.data["division"]:
             raise InputError(f"{at(self.path)}its splits can't be drawn again (drawn by another version of numpy?)")
         return division
-
-
-_DATA = (
-    *("corpus.content_sha256", "spec", "target", "labels", "widths", "features", "division.fold", "division.speakers_in_several_splits"),
-    *(f"division.splits.{split}.sha256" for split in SPLITS),
-)
-_METRICS = ("splits.dev", "test_evaluated", "chosen_epoch", "seconds_per_epoch", "parameters")
-
-
-def _keys(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The name of every entry of a nested table, tables included."""
-    for key, value in table.items():
-        yield prefix + key
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{prefix}{key}.")
-
-
-def _check_kinds(path: Path, data: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
-    """What a run folder says has the kinds of things that the package writes."""
-    try:
-        GraphSpec.from_json(data["spec"])
-        kinds = [
-            (data["target"], str),
-            *((label, str) for label in data["labels"]),
-            (data.get("characters", []), list),
-            *((name, str) for name in data.get("characters", ())),
-            *((width, int) for width in data["widths"].values()),
-            *((hashed, str) for hashed in data["features"].values()),
-            *((part, dict) for part in metrics["splits"].values()),
-        ]
-        wrong = [value for value, kind in kinds if not isinstance(value, kind)]
-        if wrong or not data["labels"] or not set(data["widths"]) == set(data["spec"]["modalities"]) == set(data["features"]):
-            raise TypeError(f"{wrong[0]!r}" if wrong else "modalities and classes")  # noqa: TRY301
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{at(path)}expected what fit writes into data.json and metrics.json, found a fault at {error}; fit again"
-        ) from None
 
 
 def open_run(path: Path) -> SavedRun:
@@ -240,12 +214,7 @@ def open_run(path: Path) -> SavedRun:
         raise InputError(f"{at(path)}expected the folder of a run with metrics.json in it, found none; {hint}")
     config, data, metrics = (read_json(path / f"{name}.json") for name in ("config", "data", "metrics"))
     settings = Settings.from_json(config, str(path / "config.json"))
-    for name, table, needed in (("data", data, _DATA), ("metrics", metrics, _METRICS)):
-        there = set(_keys(table))
-        missing = [key for key in needed if key not in there]
-        if missing:
-            raise InputError(f"{at(path / f'{name}.json')}expected the entry {missing[0]}, found none; fit again with this version")
-    _check_kinds(path, data, metrics)
+    check_entries(path, settings.data.learn, data, metrics)
     return SavedRun(path, settings, data, metrics)
 
 
@@ -272,14 +241,12 @@ class RunParts:
         model: once trained, with the weights that dev chose.
         data: features, labels, scaling.
         division: who trains, who chooses, who is tested.
-        names: of the classes.
         device: where the model is.
     """
 
     model: Model
     data: DialogueData
     division: Division
-    names: tuple[str, ...]
     device: str
 
 
@@ -299,10 +266,10 @@ def write_run(folder: Path, name: Path, papers: Papers, parts: RunParts, trained
     """
     model, data = parts.model, parts.data
     shown = {s: d for s, d in parts.division.dialogues().items() if test or s != "test"}
-    predictions = prediction_table(model, data, parts.names, shown, device=parts.device)
+    predictions = prediction_table(model, data, shown, device=parts.device)
     metrics = _training_metrics(trained, model)
     metrics["test_evaluated"] = now() if "test" in set(predictions["split"]) else None
-    metrics["splits"] = score_table(predictions, parts.names)
+    metrics["splits"] = score_table(predictions, data.task)
     metrics |= _ceiling(data.corpus, data.spec, papers.data, metrics["splits"])
     for key in ("config", "data", "environment"):
         write_json(folder / f"{key}.json", getattr(papers, key))
@@ -333,10 +300,14 @@ def _training_metrics(trained: Trained, model: Model) -> dict[str, Any]:
     }
 
 
-def score_table(predictions: pd.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
-    """Split -> everything that is measured of it."""
-    parts = predictions.groupby("split", sort=False)
-    return {str(split): {**evaluate_predictions(part, names), **evaluate_uncertainty(part, names)} for split, part in parts}
+def score_table(predictions: pd.DataFrame, task: Task) -> dict[str, Any]:
+    """Split -> everything that is measured of it; ``sentiment`` of a target of scores."""
+    found: dict[str, Any] = {}
+    for split, part in predictions.groupby("split", sort=False):
+        found[str(split)] = {**evaluate_predictions(part, task.names), **evaluate_uncertainty(part, task.names)}
+        if task.bounds:
+            found[str(split)]["sentiment"] = evaluate_sentiment(part, task.bounds)
+    return found
 
 
 def add_test(run: SavedRun, corpus: Corpus, *, device: str = "cpu") -> dict[str, Any]:
@@ -369,9 +340,9 @@ def add_test_locked(run: SavedRun, corpus: Corpus, *, device: str = "cpu") -> di
     if not len(test["test"]):
         return metrics
     data = run.dialogue_data(division.corpus)
-    table = prediction_table(run.model(device), data, run.names, test, device=device)
+    table = prediction_table(run.model(device), data, test, device=device)
     kept = run.predictions[run.predictions["split"] != "test"]
-    metrics["splits"] = {**metrics["splits"], **score_table(table, run.names)}
+    metrics["splits"] = {**metrics["splits"], **score_table(table, data.task)}
     metrics |= _ceiling(data.corpus, data.spec, run.data, metrics["splits"])
     metrics["test_evaluated"] = now()
     write_bytes(run.path / "predictions.parquet", pd.concat([kept, table], ignore_index=True).to_parquet(None, index=False))
@@ -387,7 +358,7 @@ def _whole(epoch: float) -> float | int:
 def _ceiling(corpus: Corpus, spec: GraphSpec, about: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Any]:
     """How far the run is from the best possible score, where that is known of the corpus's own test split."""
     test = splits.get("test")
-    if about["division"]["fold"] or not test or not test["utterances"]:
+    if about["target"] != "emotion" or about["division"]["fold"] or not test or not test["utterances"]:
         return {}
     ceiling = ceiling_of(corpus, spec.modalities, causal=spec.causal)
     if not ceiling:

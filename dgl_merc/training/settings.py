@@ -13,7 +13,10 @@ from dgl_merc.errors import InputError
 from dgl_merc.models import MODELS, options_of
 from dgl_merc.settings import assign, from_table, merge
 
-__all__ = ["DataSettings", "GraphSettings", "Settings", "TrainingSettings", "load_settings", "preset_names"]
+__all__ = ["DataSettings", "GraphSettings", "Learn", "Settings", "TrainingSettings", "load_settings", "preset_names"]
+
+Learn = Literal["classes", "score"]
+"""What of a target is learnt."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,9 @@ class DataSettings:
     """What of a corpus is learnt.
 
     Attributes:
-        target: the column of labels; empty: ``emotion``, or the corpus's only target of classes.
+        target: the column of labels; empty: ``emotion``, or the corpus's only target of classes, or its only target.
+        learn: ``classes``: of a range such as -3 to 3, the sign: negative or positive; ``score``: of a range, the number itself (mean
+            absolute error), zeros too.
         modalities: which to use; empty: all of the store.
         scaling: ``standard``: by the training split's mean and deviation per column; ``none``.
         dev_fraction: of the training dialogues, which become dev where there is no dev split.
@@ -33,6 +38,7 @@ class DataSettings:
     """
 
     target: str = ""
+    learn: Learn = "classes"
     modalities: tuple[str, ...] = ()
     scaling: ScalingKind = "standard"
     dev_fraction: float = 0.1
@@ -133,6 +139,10 @@ class TrainingSettings:
             raise ValueError(f"lr_min must be at most lr, found {self.lr_min} and {self.lr}")
 
 
+_OF_CLASSES = {"class_weights": "none", "focal": 0.0, "label_smoothing": 0.0}
+"""Settings of a loss of classes, and their values that change nothing."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """A run's settings, resolved.
@@ -154,6 +164,12 @@ class Settings:
     graph: GraphSettings = field(default_factory=GraphSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, nothing in _OF_CLASSES.items() if self.data.learn == "score" else ():
+            found = getattr(self.training, name)
+            if found != nothing:
+                raise InputError(f"data.learn=score: expected training.{name} = {nothing}, found {found}: a score has no classes")
 
     def to_json(self) -> dict[str, Any]:
         """As written in ``config.json``."""

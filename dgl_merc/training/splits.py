@@ -50,17 +50,17 @@ class Division:
 
     def to_json(self, target: str) -> dict[str, Any]:
         """What a run folder says of it: sizes, a hash per split, and how many speakers are in more than one."""
-        table = self.corpus.utterances
+        table = self.corpus.utterances[["dialogue_id", "position", "split"]].assign(label=self.corpus.label_names(target))
         shared = shared_speakers(self.corpus)
         splits = {}
         for split in SPLITS:
             part = table[table["split"] == split]
-            labelled = part[part[target].notna()]
+            labelled = part[part["label"].notna()]
             splits[split] = {
                 "dialogues": int(part["dialogue_id"].nunique()),
                 "utterances": len(part),
                 "labelled": len(labelled),
-                "sha256": judged_sha256(labelled[["dialogue_id", "position", target]]),
+                "sha256": judged_sha256(labelled[["dialogue_id", "position", "label"]]),
             }
         return {"dev": self.dev, "fold": self.fold, "speakers_in_several_splits": shared, "splits": splits}
 
@@ -76,7 +76,7 @@ def divide(corpus: Corpus, target: str, settings: DataSettings) -> Division:
 
     Args:
         corpus: checked.
-        target: of kind classes; draws keep its labels as evenly spread as whole dialogues allow.
+        target: draws keep its labels (the signs of scores) as evenly spread as whole dialogues allow.
         settings: of a run.
 
     Raises:

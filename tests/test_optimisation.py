@@ -23,9 +23,9 @@ def settings(**changes: object) -> TrainingSettings:
 # ---- the optimiser
 
 
-@pytest.mark.parametrize("decay", ["l2", "decoupled"])
+@pytest.mark.parametrize("decay", ["l2", "decoupled", "algorithm1"])
 def test_the_first_step_by_hand(decay):
-    """Adam's first step is lr g / (|g| + eps): its averages are corrected to g and g^2. With l2, g holds the decay; decoupled, w shrinks."""
+    """Adam's first step is lr g / (|g| + eps): its averages are corrected to g and g^2. With l2, g holds the decay; otherwise w shrinks."""
     w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
     gradient = torch.tensor([0.3, 0.01, -0.1], dtype=torch.float64)
     p = nn.Parameter(w.clone())
@@ -33,7 +33,7 @@ def test_the_first_step_by_hand(decay):
     p.grad = gradient.clone()
     optimiser.step()
     g = gradient + 0.1 * w if decay == "l2" else gradient
-    shrunk = w if decay == "l2" else (1 - 0.3 * 0.1) * w
+    shrunk = {"l2": 1.0, "decoupled": 1 - 0.3 * 0.1, "algorithm1": 1 - 0.1}[decay] * w
     torch.testing.assert_close(p.detach(), shrunk - 0.3 * g / (g.abs() + 1e-8), rtol=0, atol=1e-12)
 
 

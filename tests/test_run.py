@@ -30,6 +30,7 @@ from dgl_merc.settings import from_table
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.data import DialogueData
 from dgl_merc.training.prediction import predict
+from dgl_merc.training.run import resolved_spec
 
 FILES = {
     "config.json",
@@ -62,6 +63,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Path, dict[s
 
 def read(folder: Path, name: str) -> Any:
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_graph_s_settings_change_the_store_s_spec(made):
+    corpus, _, _ = made
+    spec = GraphSpec(tuple(corpus.modalities), window=5, past=7)
+    assert resolved_spec(corpus, spec, load_settings("sgrnet")) == spec
+    changed = resolved_spec(corpus, spec, load_settings("sgrnet", ["graph.past=3", "graph.future=0", "graph.cross=none"]))
+    assert changed == GraphSpec(spec.modalities, window=5, cross="none", past=3, future=0)
 
 
 def test_every_file_is_there(made):

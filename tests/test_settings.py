@@ -47,6 +47,8 @@ WORDS: list[tuple[str, Any]] = [
     ('data.modalities=["text"]', lambda s: s.data.modalities == ("text",)),
     ("graph.causal=true", lambda s: s.graph.causal is True),
     ("graph.window=3", lambda s: s.graph.window == 3),
+    ("graph.past=3", lambda s: s.graph.past == 3),
+    ("graph.future=0", lambda s: s.graph.future == 0),
     ("data.target=mood", lambda s: s.data.target == "mood"),
     ("data.target=a=b", lambda s: s.data.target == "a=b"),
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,36 @@ _Update = Callable[[_Tensors, _Tensors, Tensor | int], None]
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam (decay ``l2``: added to the gradient) or AdamW (``decoupled``; Loshchilov and Hutter 2019), with torch's other defaults.
+    """Adam, with torch's other defaults. Decay ``l2``: added to the gradient; ``decoupled``: AdamW (Loshchilov and Hutter 2019).
+
+    ``algorithm1``: theta <- (1 - weight_decay) theta - Adam's step (MA-CMU-SGRNet, Algorithm 1, line 11).
 
     Args:
         parameters: of the model; all decay alike.
         settings: ``lr``, ``weight_decay``, ``decay``.
     """
-    kind = torch.optim.AdamW if settings.decay == "decoupled" else torch.optim.Adam
-    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "l2": torch.optim.Adam,
+        "decoupled": torch.optim.AdamW,
+        "algorithm1": _Shrinking,
+    }
+    return kinds[settings.decay](parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+
+
+class _Shrinking(torch.optim.Adam):
+    """Adam after every weight shrank by a share that the learning rate does not scale."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
+        super().__init__(parameters, lr=lr)
+        self.share = weight_decay
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.mul_(1.0 - self.share)
+        return super().step(closure)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

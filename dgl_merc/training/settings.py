@@ -66,11 +66,15 @@ class GraphSettings:
         window: of ``same`` and ``cross`` edges.
         cross: which cross-modality edges there are.
         causal: nothing flows from later to earlier.
+        past: how many utterances before itself an utterance hears on the semantic graph.
+        future: how many after itself.
     """
 
     window: int | None = None
     cross: Literal["dialogue", "utterance", "none"] | None = None
     causal: bool | None = None
+    past: int | None = None
+    future: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ class TrainingSettings:
     Attributes:
         lr: learning rate of Adam, the highest of its schedule.
         weight_decay: strength of the decay.
-        decay: ``l2``: added to the gradient (Adam); ``decoupled``: the weights shrink by lr times it (AdamW).
+        decay: ``l2``: added to the gradient (Adam); ``decoupled``: the weights shrink by lr times it (AdamW); ``algorithm1``: by it
+            alone (MA-CMU-SGRNet, Algorithm 1, line 11 to the letter).
         schedule: of the learning rate, a function of the step: ``constant``; ``cosine``: down to ``lr_min`` over the whole training;
             ``restarts``: down to ``lr_min`` over ``restart_epochs``, then from ``lr`` again.
         lr_min: where a cosine ends.
@@ -105,7 +110,7 @@ class TrainingSettings:
 
     lr: float = 0.001
     weight_decay: float = 0.00005
-    decay: Literal["l2", "decoupled"] = "l2"
+    decay: Literal["l2", "decoupled", "algorithm1"] = "l2"
     schedule: Literal["constant", "cosine", "restarts"] = "constant"
     lr_min: float = 0.0
     restart_epochs: int = 50

@@ -8,7 +8,9 @@ Where in doubt a product is left out, and :func:`counted` holds that the model m
 - no gradient to raw features (torch's LSTM computes it all the same), no recurrent product on the state of zeros;
 - U U^T, the similarities, needs one product for its gradient, (G + G^T) U; softmax and arccos need none;
 - what is as well done without a product: degrees, scalar products along a row, the mean of an utterance's M memory entries, and the
-  masked GCN's edges where its backend goes along a list of them;
+  edges of masked GCN and RGCN where their backend goes along a list of them;
+- S of SGRNet's instance alignment is symmetric, so that half of it will do, and its gradient needs one product, (G + G^T) Z; all
+  utterances count as labelled;
 - reconstruction of masked nodes (off by default), and attention of a node that hears no other modality.
 """
 
@@ -28,13 +30,14 @@ from dgl_merc.layers import Sequences
 from dgl_merc.models import ModelInput
 from dgl_merc.models.bilstm import BiLSTMOptions
 from dgl_merc.models.mglra import MGLRAOptions
+from dgl_merc.models.sgrnet import SGRNetOptions
 
 __all__ = ["KINDS", "MODELS", "Kind", "Pass", "Product", "counted", "needed"]
 
-Kind = Literal["linear", "recurrent", "attention", "graph"]
+Kind = Literal["linear", "recurrent", "attention", "graph", "alignment"]
 Pass = Literal["forward", "backward"]
-KINDS: tuple[Kind, ...] = ("linear", "recurrent", "attention", "graph")
-GATES = 4  # of an LSTM
+KINDS: tuple[Kind, ...] = ("linear", "recurrent", "attention", "graph", "alignment")
+GATES = {"lstm": 4, "gru": 3}
 
 
 @dataclass(frozen=True)
@@ -84,21 +87,24 @@ def linear(part: str, rows: int, width: int, out: int, *, kind: Kind = "linear")
     return product(part, kind, 1, rows, width, out)
 
 
-def recurrent(part: str, lengths: Tensor, width: int, hidden: int, layers: int, directions: int, *, left: bool = False) -> Products:
+def recurrent(
+    part: str, lengths: Tensor, width: int, hidden: int, layers: int, directions: int, *, left: bool = False, cell: str = "lstm"
+) -> Products:
     """Per block of b sequences of L rows, layer and direction: X W at once, then h_t U for t = 1 ... L - 1 (h_0 is 0).
 
     ``left``: whether X needs a gradient.
     """
+    gates = GATES[cell] * hidden
     for layer in range(layers):
         inner = hidden * directions if layer else width
         for rows, _ in Sequences(lengths).blocks:
             b, steps = rows.shape
             for _ in range(directions):
-                yield from product(part, "recurrent", 1, b * steps, inner, GATES * hidden, left=left or layer > 0)
+                yield from product(part, "recurrent", 1, b * steps, inner, gates, left=left or layer > 0)
                 if steps > 1:
-                    yield Product(part, "recurrent", "forward", 1, b, hidden, GATES * hidden, steps - 1)
-                    yield Product(part, "recurrent", "backward", 1, b, GATES * hidden, hidden, steps - 1)  # dh_t
-                    yield Product(part, "recurrent", "backward", 1, hidden, b * (steps - 1), GATES * hidden)  # dU
+                    yield Product(part, "recurrent", "forward", 1, b, hidden, gates, steps - 1)
+                    yield Product(part, "recurrent", "backward", 1, b, gates, hidden, steps - 1)  # dh_t
+                    yield Product(part, "recurrent", "backward", 1, hidden, b * (steps - 1), gates)  # dU
 
 
 def emotion_head(structure: Structure, width: int, hidden: int, outputs: int) -> Products:
@@ -107,11 +113,8 @@ def emotion_head(structure: Structure, width: int, hidden: int, outputs: int) ->
     yield from linear("head", structure.num_utterances, hidden, outputs)
 
 
-# ---- MGLRA
-
-
-def context_encoder(s: Structure, widths: Mapping[str, int], o: MGLRAOptions) -> Products:
-    """W_in, the networks over dialogues and over speakers' turns, W_m (2)."""
+def context_encoder(s: Structure, widths: Mapping[str, int], o: MGLRAOptions | SGRNetOptions) -> Products:
+    """W_in, the networks over dialogues and over speakers' turns, W_m (MGLRA 2; SGRNet's f_theta, f_phi)."""
     c = o.context
     directions = 2 if c.bidirectional and not s.spec.causal else 1
     hidden = max(o.dim // 2, 1) if directions == 2 else o.dim
@@ -121,11 +124,15 @@ def context_encoder(s: Structure, widths: Mapping[str, int], o: MGLRAOptions) ->
     narrow = {m: c.input_dim or width for m, width in widths.items()}
     for n, width in ({UTTERANCE: sum(narrow.values())} if c.hears == "all" else narrow).items():
         lengths, inner = Sequences.of_dialogues(s, n).lengths, hidden * directions
-        yield from recurrent("encoder", lengths, width, hidden, c.layers, directions, left=bool(c.input_dim))
+        yield from recurrent("encoder", lengths, width, hidden, c.layers, directions, left=bool(c.input_dim), cell=c.cell)
         if c.speaker_context:
-            yield from recurrent("encoder", Sequences.of_speakers(s, n).lengths, inner + width, hidden, 1, directions, left=True)
-    for m in widths:
+            turns = Sequences.of_speakers(s, n).lengths
+            yield from recurrent("encoder", turns, inner + width, hidden, 1, directions, left=True, cell=c.cell)
+    for m in widths if c.projected else ():
         yield from linear("encoder", s.sizes[m], hidden * directions * (1 + c.speaker_context) + c.input_dim, o.dim)
+
+
+# ---- MGLRA
 
 
 def attention_filter(s: Structure, o: MGLRAOptions) -> Products:
@@ -149,17 +156,26 @@ def attention_shapes(s: Structure) -> list[tuple[int, int, int]]:
 
 
 def cross_modal_attention(s: Structure, o: MGLRAOptions) -> Products:
-    """W^Q, W^K, W^V (10-12); Q K^T and A V for every ordered pair of modalities and head (13); W^O (14)."""
-    heads, width, count = o.attention.heads, o.attention.heads * o.attention.head_dim, len(s.sizes)
-    others = max(count - 1, 1)  # alone, a modality attends to itself
-    pairs = [] if count == 1 and o.attention.lonely == "skip" else attention_shapes(s)
+    """W^Q, W^K, W^V (10-12); Q K^T and A V (13); W^O (14)."""
+    a, others = o.attention, max(len(s.sizes) - 1, 1)
     for _ in range(o.rounds):
         for n in s.sizes.values():
-            yield from linear("attention", n, o.dim, 3 * width)
-            yield from linear("attention", n, others * width, o.dim)
-        for b, r, c in pairs:
-            yield from product("attention", "attention", b * heads * count * others, r, o.attention.head_dim, c)
-            yield from product("attention", "attention", b * heads * count * others, r, c, o.attention.head_dim)
+            yield from linear("attention", n, o.dim, 3 * a.heads * a.head_dim)
+            yield from linear("attention", n, others * a.heads * a.head_dim, o.dim)
+        if len(s.sizes) > 1 or a.lonely == "self":
+            yield from cross_modal_pairs("attention", s, a.heads, a.head_dim)
+
+
+def cross_modal_pairs(part: str, s: Structure, heads: int, width: int) -> Products:
+    """Q K^T and A V for every ordered pair of modalities and head; alone, a modality attends to itself."""
+    for b, r, c in attention_shapes(s):
+        yield from attention(part, b * heads * len(s.sizes) * max(len(s.sizes) - 1, 1), r, width, c)
+
+
+def attention(part: str, batch: int, rows: int, width: int, columns: int) -> Products:
+    """Q K^T and A V."""
+    yield from product(part, "attention", batch, rows, width, columns)
+    yield from product(part, "attention", batch, rows, columns, width)
 
 
 def gated_update(s: Structure, o: MGLRAOptions) -> Products:
@@ -202,6 +218,87 @@ def mglra(s: Structure, given: ModelInput, o: MGLRAOptions, *, training: bool) -
     yield from emotion_head(s, o.dim * len(s.sizes), o.dim, given.outputs)
 
 
+# ---- SGRNet
+
+
+def distribution(s: Structure, o: SGRNetOptions) -> Products:
+    """Q, K, V, attention and feed-forward maps of each modality's PDE (Fig. 2)."""
+    d, part = o.distribution, "distribution"
+    width = o.dim // d.heads
+    for m, n in s.sizes.items():
+        if d.paths == "split":
+            yield from product(part, "linear", d.heads, n, width // 2, 3 * width)
+            yield from product(part, "linear", d.heads, n, width - width // 2, width)
+        else:
+            yield from linear(part, n, o.dim, 3 * o.dim)
+            yield from linear(part, n, o.dim, o.dim)
+        yield from product(part, "linear", d.heads, n, width, width)
+        for b, r, c in s.blocks((m,)).shapes:
+            yield from attention(part, b * d.heads, r, width, c)
+
+
+def fusion(s: Structure, o: SGRNetOptions) -> Products:
+    """Q, K, V, attention, the branches' maps and the modalities' own (18-21)."""
+    f, others = o.fusion, len(s.sizes) - 1
+    if f.interaction == "sum":
+        yield from linear("fusion", s.num_utterances, o.dim, o.width)
+        return
+    inner = f.heads * f.head_dim
+    for n in s.sizes.values():
+        yield from linear("fusion", n, o.dim, 3 * inner)
+        yield from linear("fusion", n, others * inner, o.width // 2 if others == 1 else o.width)
+        if f.residual:
+            yield from linear("fusion", n, o.dim, o.width)
+    yield from cross_modal_pairs("fusion", s, f.heads, f.head_dim)
+
+
+def semantic_graph(s: Structure, o: SGRNetOptions) -> Products:
+    """M^s, R H and the maps of each RGCN layer (23); M^s, Q K^T and A V of the semantic encoder (24-26)."""
+    g, part, spec = o.graph, "graph", s.spec
+    semantic = g.semantic_width(o.width)
+    outs = [o.width] * (g.layers - 1) + [o.width - semantic] if g.layers else []
+    for out in outs:
+        yield from linear(part, s.num_utterances, g.relations * o.width, out, kind="graph")
+        yield from linear(part, s.num_utterances, o.width, out, kind="graph")
+    if outs and choose_backend("rgcn", s) == "dense":
+        for b, r, c in s.blocks((UTTERANCE,), spec.past, 0 if spec.causal else spec.future).shapes:
+            if g.edge_weight:
+                yield from product(part, "graph", b, r, o.width, c, right=r != c)  # pieces' columns are not their rows
+            for _ in outs:
+                yield from product(part, "graph", b, g.relations * r, c, o.width, left=g.edge_weight)
+    if g.heads:
+        yield from linear(part, s.num_utterances, o.width, 3 * semantic)
+        for b, r, c in s.blocks((UTTERANCE,)).shapes:
+            if g.bias:
+                yield from product(part, "graph", b, r, o.width, c, right=False)
+            yield from attention(part, b * g.heads, r, semantic // g.heads, c)
+
+
+def alignment(s: Structure, o: SGRNetOptions) -> Products:
+    """S of all items with all, once for either order (3); of a modality's items with the prototypes (7, 8)."""
+    a, items = o.alignment, sum(s.sizes.values())
+    if a.weight * a.instance:
+        yield Product("alignment", "alignment", "forward", 1, items, o.dim, items // 2)
+        yield Product("alignment", "alignment", "backward", 1, items, items, o.dim)
+    if a.weight * a.prototype:
+        for n in s.sizes.values():
+            yield from product("alignment", "alignment", 1, n, o.dim, a.prototypes)
+
+
+def sgrnet(s: Structure, given: ModelInput, o: SGRNetOptions, *, training: bool) -> Products:
+    """(1)-(31)."""
+    yield from context_encoder(s, given.widths, o)
+    if len(s.sizes) > 1:
+        yield from distribution(s, o)
+        yield from fusion(s, o)
+        if training:
+            yield from alignment(s, o)
+    else:
+        yield from linear("alone", sum(s.sizes.values()), o.dim, o.width)
+    yield from semantic_graph(s, o)
+    yield from emotion_head(s, o.width, o.width, given.outputs)
+
+
 # ---- the reference
 
 
@@ -212,7 +309,7 @@ def bilstm(s: Structure, given: ModelInput, o: BiLSTMOptions, *, training: bool)
     yield from emotion_head(s, o.hidden * directions, o.hidden, given.outputs)
 
 
-MODELS: dict[str, Callable[..., Products]] = {"mglra": mglra, "bilstm": bilstm}
+MODELS: dict[str, Callable[..., Products]] = {"mglra": mglra, "sgrnet": sgrnet, "bilstm": bilstm}
 
 
 def needed(model: str, given: ModelInput, options: Any, structure: Structure, *, training: bool) -> list[Product]:

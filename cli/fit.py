@@ -22,7 +22,12 @@ __all__ = ["fit"]
 
 @click.command("fit")
 @STORE
-@click.option("--preset", default="mglra", show_default=True, help="Model and settings: mglra, mglra-paper (as printed), bilstm.")
+@click.option(
+    "--preset",
+    default="mglra",
+    show_default=True,
+    help="Model and settings: mglra, sgrnet, mglra-paper and sgrnet-paper (as printed), bilstm.",
+)
 @SET
 @click.option("--seed", type=click.IntRange(0, SEEDS), default=0, show_default=True, help="Of weights, order, dropout and masks.")
 @click.option("--seeds", type=click.IntRange(1, 1000), help="So many runs, with seeds from --seed on; their mean, deviation and interval.")

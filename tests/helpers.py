@@ -12,6 +12,7 @@ from dgl_merc.graphs import GraphSpec, Structure
 
 M2, M3 = ("text", "audio"), ("text", "audio", "visual")
 BACKENDS = ("dense", "dgl", "scatter")
+SMALL_SGRNET = ("model.dim=10", "model.width=6", "model.fusion.heads=2", "model.fusion.head_dim=3", "model.alignment.prototypes=9")
 
 
 def structure_for(spec: GraphSpec, lengths: Sequence[int], drop: float = 0.3, seed: int = 0) -> Structure:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers import SMALL_SGRNET
 
 from dgl_merc.corpus import Corpus, Target
 from dgl_merc.corpus.synthetic import synthetic_corpus
@@ -17,6 +18,10 @@ from dgl_merc.training import fit, load_settings
 MOSEI = (-3.0, 3.0)
 _LEARNT = ["model.dropout=.1", "training.max_epochs=5", "training.lr=.05", "training.schedule=constant"]  # enough to say either sign
 SMALL = {
+    "sgrnet": [
+        *(*SMALL_SGRNET, "model.dim=20", "model.width=16", "model.context.input_dropout=0", "model.alignment.weight=.1"),
+        *("training.batch_size=4", *_LEARNT, "training.lr=.02", "training.max_epochs=20"),
+    ],
     "mglra": ["model.dim=8", "model.context.input_dropout=0", "training.batch_size=4", *_LEARNT],
     "bilstm": ["model.hidden=6", "training.batch_size=5", *_LEARNT],
 }

@@ -19,6 +19,11 @@ LENGTHS, WIDTHS = (30, 33, 31, 29, 32), {"text": 12, "audio": 8, "visual": 10}
 SMALL = ["model.dim=48", "model.attention.heads=4", "model.attention.head_dim=12", "training.batch_size=3"]
 
 
+SGRNET = [
+    *("model.dim=50", "model.width=40", "model.fusion.head_dim=12", "model.alignment.prototypes=60", "training.batch_size=3"),
+]
+
+
 @pytest.fixture(scope="module")
 def epoch() -> ModuleType:
     """The benchmark, imported as a script's neighbours are."""
@@ -48,6 +53,12 @@ def listed(products: list[Any], part: str = "") -> int:
         ("mglra", [*SMALL, "model.context.hears=all", "model.context.speaker_context=true", "model.context.input_dim=16"]),
         ("mglra", [*SMALL, "model.context.speaker_context=true"]),
         ("mglra-paper", SMALL),
+        ("sgrnet", SGRNET),
+        ("sgrnet", [*SGRNET, "model.context.hears=own", "model.context.input_dim=0", "data.modalities=text,audio"]),
+        ("sgrnet", [*SGRNET, "model.fusion.interaction=sum", "model.graph.heads=0", "model.alignment.instance=0"]),
+        ("sgrnet", [*SGRNET, "model.graph.layers=0", "model.graph.bias=false", "model.alignment.prototype=0"]),
+        ("sgrnet", [*SGRNET, "data.modalities=text", "model.graph.edge_weight=false"]),
+        ("sgrnet-paper", SGRNET),
         ("bilstm", ["model.hidden=48", "training.batch_size=3"]),
     ],
 )
@@ -87,7 +98,7 @@ def test_a_part_turned_off_takes_exactly_its_products_along(epoch, word, part, l
 
 def test_every_model_and_every_module_with_matrices_has_its_list(epoch):
     assert set(importlib.import_module("products").MODELS) == set(MODELS)
-    for preset, words in (("mglra", SMALL), ("bilstm", [])):
+    for preset, words in (("mglra", SMALL), ("sgrnet", SGRNET), ("bilstm", [])):
         s = subject(epoch, preset, words)
         modules = {name for name, module in s.model.named_children() if any(p.ndim > 1 for p in module.parameters())}
         assert {p.part for p in s.needed["training epoch"][0]} == modules - {"speakers"}, "a table of rows multiplies nothing"
@@ -124,9 +135,9 @@ def test_the_tables(epoch, monkeypatch):
     command = ["--rounds", "1", "--dim", "48", *words]
     done = CliRunner().invoke(epoch.main, command, catch_exceptions=False)
     head, _, *rows = [[c.strip() for c in line.strip("|").split("|")] for line in done.output.splitlines()]
-    assert head[-4:] == ["linear", "recurrent", "attention", "graph"]
+    assert head[-5:] == ["linear", "recurrent", "attention", "graph", "alignment"]
     assert [row[1] for row in rows] == ["training epoch", "inference"]
-    assert all(96 <= sum(int(share.rstrip("%")) for share in row[-4:]) <= 104 for row in rows)
+    assert all(96 <= sum(int(share.rstrip("%")) for share in row[-5:]) <= 104 for row in rows)
 
     done = CliRunner().invoke(epoch.main, [*command, "--profile"], catch_exceptions=False)
     table = [[c.strip() for c in line.strip("|").split("|")] for line in done.output.splitlines() if line][2:]

@@ -331,7 +331,7 @@ def test_a_corpus_without_test_is_said_to_have_none(mine):
 
 DAMAGE = {
     "config": ("config.json", "{", "config.json: expected JSON"),
-    "model": ("config.json", '{"model": "gpt"}', "expected a model among bilstm, mglra, found 'gpt'"),
+    "model": ("config.json", '{"model": "gpt"}', "expected a model among bilstm, mglra, sgrnet, found 'gpt'"),
     "setting": ("config.json", '{"model": "bilstm", "training": {"lrr": 1}}', "no setting training.lrr"),
     "data": ("data.json", "{}", "data.json: expected the entry corpus.content_sha256"),
     "metrics": ("metrics.json", "{}", "metrics.json: expected the entry splits.dev"),

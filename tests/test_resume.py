@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import SMALL_SGRNET
 
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.errors import InputError
@@ -22,6 +23,10 @@ from dgl_merc.training.checkpoint import Checkpoint
 
 SMALL = {
     "mglra": ("model.dim=8", "training.max_epochs=5", "training.batch_size=4", "training.lr=.01"),
+    "sgrnet": (
+        *SMALL_SGRNET,
+        *("training.max_epochs=5", "training.batch_size=4", "training.lr=.01"),
+    ),
     "bilstm": ("model.hidden=6", "training.max_epochs=5", "training.batch_size=5", "training.lr=.02"),
 }
 WAYS = {

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import SMALL_SGRNET
 from sklearn import metrics as sk
 
 from dgl_merc.corpus import Corpus, Scaling
@@ -29,6 +30,10 @@ from dgl_merc.training.task import choose_target
 
 SMALL = {
     "mglra": ["model.dim=8", "training.max_epochs=4", "training.batch_size=4", "training.lr=.01"],
+    "sgrnet": [
+        *SMALL_SGRNET,
+        *("training.max_epochs=3", "training.batch_size=4", "training.lr=.01"),
+    ],
     "bilstm": ["model.hidden=6", "training.max_epochs=3", "training.batch_size=5", "training.lr=.02"],
 }
 

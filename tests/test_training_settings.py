@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import SMALL_SGRNET
 
 from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.corpus.synthetic import synthetic_corpus
@@ -23,7 +24,11 @@ from dgl_merc.training.loop import Trainer
 from dgl_merc.training.optimisation import learning_rate
 from dgl_merc.training.settings import TrainingSettings
 
-SIZE = {"mglra": "model.dim=8", "bilstm": "model.hidden=6"}
+SIZE = {
+    "mglra": ("model.dim=8",),
+    "bilstm": ("model.hidden=6",),
+    "sgrnet": SMALL_SGRNET,
+}
 BASE = ("training.schedule=constant", "training.max_epochs=3", "training.batch_size=4", "training.lr=.01")
 
 CHANGES: dict[str, tuple[str, ...]] = {
@@ -56,7 +61,7 @@ def corpus() -> Corpus:
 
 
 def trainer(corpus: Corpus, preset: str = "mglra", words: tuple[str, ...] = (), **options: Any) -> Trainer:
-    settings = load_settings(preset, [SIZE[preset], *BASE, *(f"training.{w}" for w in words)])
+    settings = load_settings(preset, [*SIZE[preset], *BASE, *(f"training.{w}" for w in words)])
     spec = GraphSpec(tuple(corpus.modalities))
     torch.manual_seed(0)
     model = build_model(preset, ModelInput({m: v.width for m, v in corpus.modalities.items()}, 6, spec), settings.options)

@@ -3,13 +3,16 @@
 from dgl_merc.layers.attention_filter import AttentionFilter, AttentionFilterOptions
 from dgl_merc.layers.context_encoder import ContextEncoder, ContextEncoderOptions
 from dgl_merc.layers.cross_modal_attention import CrossModalAttention, CrossModalAttentionOptions
+from dgl_merc.layers.distribution_encoder import DistributionEncoder, DistributionEncoderOptions, Gaussian
 from dgl_merc.layers.dropout import Dropout
 from dgl_merc.layers.fusion import beside
 from dgl_merc.layers.gated_update import GatedUpdate
 from dgl_merc.layers.masked_gcn import Fused, MaskedGCN, MaskedGCNOptions
 from dgl_merc.layers.memory import Memory, Recall
+from dgl_merc.layers.semantic_graph import SemanticEncoder, SemanticGraph, SemanticGraphOptions, SyntacticEncoder
 from dgl_merc.layers.sequences import Recurrent, Sequences
 from dgl_merc.layers.speakers import SpeakerEmbedding, Speakers
+from dgl_merc.layers.uncertainty_fusion import UncertaintyFusion, UncertaintyFusionOptions, Unified
 
 __all__ = [
     "AttentionFilter",
@@ -18,16 +21,26 @@ __all__ = [
     "ContextEncoderOptions",
     "CrossModalAttention",
     "CrossModalAttentionOptions",
+    "DistributionEncoder",
+    "DistributionEncoderOptions",
     "Dropout",
     "Fused",
     "GatedUpdate",
+    "Gaussian",
     "MaskedGCN",
     "MaskedGCNOptions",
     "Memory",
     "Recall",
     "Recurrent",
+    "SemanticEncoder",
+    "SemanticGraph",
+    "SemanticGraphOptions",
     "Sequences",
     "SpeakerEmbedding",
     "Speakers",
+    "SyntacticEncoder",
+    "UncertaintyFusion",
+    "UncertaintyFusionOptions",
+    "Unified",
     "beside",
 ]

@@ -1,4 +1,4 @@
-"""Context encoder: recurrent networks over the utterances of a dialogue (MGLRA eq. 2).
+"""Context encoder: recurrent networks over the utterances of a dialogue (MGLRA eq. 2; SGRNet III-A, f_theta and f_phi).
 
     X^c_t, X^c_a, X^c_v = LSTM(X^r_t, X^r_a, X^r_v)
 
@@ -10,6 +10,8 @@ it says at the utterances that have it.
     H = LSTM(Z),   Z = X^r W_in            W_in only with an input width
     S = LSTM'([H, Z] along each speaker's own turns)            only with ``speaker_context``, which is ours and not the paper's
     X^c_m = [H, S, Z_m] W_m            Z_m only with an input width
+
+SGRNet has a GRU per modality whose state is the encoding as it is (``cell="gru"``, ``projected=False``: X^c_m = H).
 
 A narrow W_in is what keeps the networks from learning single utterances by heart: raw features are many, and most of them noise.
 """
@@ -34,7 +36,7 @@ __all__ = ["ContextEncoder", "ContextEncoderOptions"]
 
 @dataclass(frozen=True)
 class ContextEncoderOptions:
-    """Readings of eq. 2. P: the value of the paper's print; D: the default.
+    """Readings of eq. 2. P: the value of the papers' print; D: the default.
 
     Attributes:
         hears: P, D ``"own"``: a network per modality; ``"all"``: one for all modalities of an utterance.
@@ -43,6 +45,8 @@ class ContextEncoderOptions:
         input_dim: raw features are first projected to so many; 0: not at all.
         speaker_context: hear each speaker's own turns as a sequence of their own, too.
         input_dropout: on raw features.
+        cell: ``"lstm"`` (MGLRA) or ``"gru"`` (SGRNet).
+        projected: through W_m; SGRNet's P False.
     """
 
     hears: Literal["own", "all"] = "own"
@@ -51,6 +55,8 @@ class ContextEncoderOptions:
     input_dim: int = 0
     speaker_context: bool = False
     input_dropout: float = 0.1
+    cell: Literal["lstm", "gru"] = "lstm"
+    projected: bool = True
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -59,6 +65,8 @@ class ContextEncoderOptions:
                 raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
         if not 0.0 <= self.input_dropout <= 1.0:
             raise ValueError(f"input_dropout must be from 0 to 1, found {self.input_dropout}")
+        if not self.projected and (self.input_dim or self.speaker_context):
+            raise ValueError("projected must be True with input_dim or speaker_context, whose parts W_m puts together")
 
 
 class ContextEncoder(nn.Module):
@@ -88,13 +96,15 @@ class ContextEncoder(nn.Module):
         self.inputs = nn.ModuleDict({m: nn.Linear(w, o.input_dim) for m, w in widths.items() if o.input_dim})
         raw = {m: o.input_dim or w for m, w in widths.items()}
         heard = {UTTERANCE: sum(raw.values())} if o.hears == "all" else raw
-        self.networks = nn.ModuleDict({n: Recurrent("lstm", w, hidden, layers=o.layers, bidirectional=both) for n, w in heard.items()})
+        self.networks = nn.ModuleDict({n: Recurrent(o.cell, w, hidden, layers=o.layers, bidirectional=both) for n, w in heard.items()})
         width = hidden * (1 + both)
         self.turns = nn.ModuleDict(
-            {n: Recurrent("lstm", width + w, hidden, bidirectional=both) for n, w in heard.items() if o.speaker_context}
+            {n: Recurrent(o.cell, width + w, hidden, bidirectional=both) for n, w in heard.items() if o.speaker_context}
         )
         total = width * (1 + o.speaker_context) + o.input_dim
-        self.projections = nn.ModuleDict({m: nn.Linear(total, dim) for m in widths})
+        if not o.projected and width != dim:
+            raise ValueError(f"context.projected must be True for an odd width in two directions, found {dim}")
+        self.projections = nn.ModuleDict({m: nn.Linear(total, dim) for m in widths if o.projected})
         self.input_dropout, self.dropout = Dropout(o.input_dropout), Dropout(dropout)
 
     def forward(self, structure: Structure, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -108,7 +118,7 @@ class ContextEncoder(nn.Module):
         for m, rows in inputs.items():
             context = at_nodes(structure, m, hidden[UTTERANCE]) if self.options.hears == "all" else hidden[m]
             context = torch.cat([context, rows], dim=-1) if self.inputs else context
-            encoded[m] = self.dropout(self.projections[m](context))
+            encoded[m] = self.dropout(self.projections[m](context) if self.projections else context)
         return encoded
 
     def _context(self, structure: Structure, node_type: str, x: Tensor) -> Tensor:

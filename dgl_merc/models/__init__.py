@@ -7,12 +7,14 @@ from typing import Any
 from dgl_merc.models.base import Model, ModelInput, Output
 from dgl_merc.models.bilstm import BiLSTM, BiLSTMOptions
 from dgl_merc.models.mglra import MGLRA, MGLRAOptions
+from dgl_merc.models.sgrnet import SGRNet, SGRNetOptions
 
 __all__ = ["MODELS", "Model", "ModelInput", "Output", "build_model", "options_of"]
 
 MODELS: dict[str, tuple[type[Model], type[Any]]] = {
     "bilstm": (BiLSTM, BiLSTMOptions),
     "mglra": (MGLRA, MGLRAOptions),
+    "sgrnet": (SGRNet, SGRNetOptions),
 }
 """Name -> (model, its options)."""
 

@@ -29,8 +29,16 @@ __all__ = ["ablate"]
     help="A setting and its values; lists of words are joined by + (data.modalities=text,text+audio). Repeatable: every "
     "combination is a row.",
 )
-@click.option("--table", metavar="NUMBER", help="A table of the model's paper. mglra: IV (mask), V (modalities), VI (components).")
-@click.option("--figure", metavar="NUMBER", help="A figure of the model's paper. mglra: 8 (heads), 9 (mask rates).")
+@click.option(
+    "--table",
+    metavar="NUMBER",
+    help="A table of the model's paper. mglra: IV (mask), V (modalities), VI (components). sgrnet: IV (components), V (modalities).",
+)
+@click.option(
+    "--figure",
+    metavar="NUMBER",
+    help="A figure of the model's paper. mglra: 8 (heads), 9 (mask rates). sgrnet: 5 (alignment losses), 8 (lambda).",
+)
 @SET
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Runs per row.")
 @click.option("--seed", type=click.IntRange(0, SEEDS), default=0, show_default=True, help="The first seed.")

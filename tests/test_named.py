@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from cli_cases import assert_one_line, good, run
+from helpers import SMALL_SGRNET
 from study_cases import go
 
 from dgl_merc.graphs import GraphSpec, Structure
@@ -24,11 +25,16 @@ from dgl_merc.training.settings import load_settings, preset_names
 
 M3 = ("text", "audio", "visual")
 TINY = ("model.dim=4", "model.attention.head_dim=2", "training.max_epochs=1", "training.batch_size=5")
+SMALL = {
+    "mglra": ("model.dim=4", "model.attention.head_dim=2"),
+    "sgrnet": SMALL_SGRNET,
+}
 PRESETS = [name for name in preset_names() if load_settings(name).model in NAMED]
 EVERY = [(preset, study) for preset in PRESETS for study in NAMED[load_settings(preset).model]]
 
 every_study = pytest.mark.parametrize(("preset", "study"), EVERY, ids=[f"{p} {s.slug}" for p, s in EVERY])
-every_preset = pytest.mark.parametrize("preset", PRESETS)
+every_preset = pytest.mark.parametrize("preset", [name for name in PRESETS if load_settings(name).model == "mglra"])
+every_sgrnet = pytest.mark.parametrize("preset", [name for name in PRESETS if load_settings(name).model == "sgrnet"])
 
 
 def grid_of(preset: str, study: NamedStudy, *words: str, seeds: int = 1) -> Grid:
@@ -88,9 +94,9 @@ def test_the_mask(preset):
     assert [(v.labels, changes(grid, v)) for v in grid.variants] == [({"mask": "no"}, {"model.gcn.rate": 0.0}), ({"mask": "yes"}, {})]
 
 
-@every_preset
+@pytest.mark.parametrize("preset", PRESETS)
 def test_modalities(preset):
-    study = named_study("mglra", "table", "V")
+    study = named_study(load_settings(preset).model, "table", "V")
     grid = grid_of(preset, study)
     names = ["text", "audio", "visual", "text+audio", "text+visual", "audio+visual", "text+audio+visual"]
     assert [v.labels for v in grid.variants] == [{"modalities": name} for name in names]
@@ -113,10 +119,42 @@ def test_figures(preset, number, label, key, values):
     assert [changes(grid, v) for v in grid.variants] == [{key: value} if value != default else {} for value in values]
 
 
+LESS = {
+    "UW": {"model.fusion.uncertainty": "equal"},
+    "CMI": {"model.fusion.interaction": "sum"},
+    "SyE": {"model.graph.edge_weight": False},
+    "SeE": {"model.graph.bias": False},
+    "syntactic-encoder": {"model.graph.layers": 0},
+    "semantic-encoder": {"model.graph.heads": 0},
+    "IA": {"model.alignment.instance": 0.0},
+    "PA": {"model.alignment.prototype": 0.0},
+    "LSA": {"model.alignment.latent": 0.0},
+}
+
+
+@every_sgrnet
+@pytest.mark.parametrize(
+    ("kind", "number", "parts"),
+    [("table", "IV", ["UW", "CMI", "SyE", "SeE", "syntactic-encoder", "semantic-encoder"]), ("figure", "5", ["IA", "PA", "LSA"])],
+)
+def test_parts_of_sgrnet(preset, kind, number, parts):
+    grid = grid_of(preset, named_study("sgrnet", kind, number))
+    assert [v.labels for v in grid.variants] == [{"without": part} for part in [*parts, "nothing"]]
+    assert [changes(grid, v) for v in grid.variants] == [*(LESS[part] for part in parts), {}]
+
+
+@every_sgrnet
+def test_lambda(preset):
+    grid = grid_of(preset, named_study("sgrnet", "figure", "8"))
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert [float(v.labels["lambda"]) for v in grid.variants] == values
+    assert [changes(grid, v) for v in grid.variants] == [{"model.alignment.weight": value} if value != 0.6 else {} for value in values]
+
+
 @every_study
 def test_every_row_is_a_model_that_computes(preset, study):
     widths = {"text": 5, "audio": 3, "visual": 2}
-    grid = grid_of(preset, study, "model.dim=4", "model.attention.head_dim=2")
+    grid = grid_of(preset, study, *SMALL[load_settings(preset).model])
     seen: list[torch.Tensor] = []
     for variant in grid.variants:
         settings = grid.settings(variant)
@@ -127,11 +165,12 @@ def test_every_row_is_a_model_that_computes(preset, study):
         generator = torch.Generator().manual_seed(1)
         x = {m: torch.randn(n, widths[m], generator=generator) for m, n in s.sizes.items()}
         torch.manual_seed(2)
-        logits = model.train()(s, x, step=1).logits
-        assert logits.shape == (17, 4)
-        assert logits.isfinite().all()
-        assert not any(torch.equal(logits, other) for other in seen), "two rows compute the same"
-        seen.append(logits)
+        output = model.train()(s, x, step=1, labels=torch.arange(17) % 4)
+        assert output.logits.shape == (17, 4)
+        assert output.logits.isfinite().all()
+        said = output.logits + sum(output.losses.values())
+        assert not any(torch.equal(said, other) for other in seen), "two rows compute the same"
+        seen.append(said)
 
 
 @pytest.mark.parametrize("mask", ["edges", "nodes", "both"])
@@ -210,7 +249,7 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "no such table": ("mglra graphs --table VII", ("--table VII: mglra has --table IV, V, VI and --figure 8, 9",)),
     "no such figure": ("mglra-paper graphs --figure VI", ("--figure VI: mglra has --table IV, V, VI and --figure 8, 9",)),
     "nothing as a table": ("mglra graphs --table=", ("--table : mglra has",)),
-    "a model without": ("bilstm graphs --table V", ("no table or figure of bilstm is known by name", "mglra has --table IV, V, VI", "--over KEY=")),
+    "a model without": ("bilstm graphs --table V", ("no table or figure of bilstm is known by name", "mglra has --table IV, V, VI", "sgrnet has --table IV, V and --figure 5, 8", "--over KEY=")),
     "no preset": ("mglrb graphs --table V", ("no preset 'mglrb'",)),
     "one modality": ("mglra graphs --table V --set data.modalities=text", ("--table V compares modalities, and here is one: text",)),
     "another modality": ("mglra graphs --table V --set data.modalities=smell", ("data.modalities names smell; the graphs have text, audio, visual",)),
@@ -244,5 +283,5 @@ def test_the_help_says_what_there_is():
     for model, studies in NAMED.items():
         for kind in ("table", "figure"):
             words = said.split(f"--{kind} NUMBER", 1)[1].split(" --", 1)[0]
-            numbers = re.findall(r"(\w+) \(", words.split(f"{model}: ", 1)[1])
+            numbers = re.findall(r"(\w+) \(", words.split(f"{model}: ", 1)[1].split(".")[0])
             assert numbers == [study.number for study in studies if study.kind == kind]

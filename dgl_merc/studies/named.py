@@ -10,6 +10,15 @@ MGLRA (Meng et al., IEEE/ACM TASLP 2024), section V. What the paper compares, an
 - Fig. 8 (V-E), heads. K, the width of a head, stays: not given there.
 - Fig. 9 (V-E), masking rates.
 
+MA-CMU-SGRNet (Zhang et al., IEEE TAFFC 2024), section V:
+
+- Table IV (V-A), components, each alone taken from the whole. UW: without, modalities weigh the same. CMI: without, a weighted sum.
+  SyE: without, no edge weight in the RGCN; SeE: without, no bias in the semantic encoder (the text says so). Rows of ours: without the
+  syntactic encoder as such, and without the semantic one.
+- Table V (V-B), each non-empty subset of the modalities; one alone has no alignment, no distribution and no fusion.
+- Fig. 5 (V-A), alignment losses, each alone taken from the whole.
+- Fig. 8 (V-C), lambda.
+
 To add a model's tables, add an entry to :data:`NAMED`; the command's help says what there is.
 """
 
@@ -146,7 +155,51 @@ _MGLRA = (
     ),
 )
 
-NAMED: dict[str, tuple[NamedStudy, ...]] = {"mglra": _MGLRA}
+_LESS = {
+    "UW": ("model.fusion.uncertainty=equal",),
+    "CMI": ("model.fusion.interaction=sum",),
+    "SyE": ("model.graph.edge_weight=false",),
+    "SeE": ("model.graph.bias=false",),
+    "syntactic-encoder": ("model.graph.layers=0",),
+    "semantic-encoder": ("model.graph.heads=0",),
+    "IA": ("model.alignment.instance=0",),
+    "PA": ("model.alignment.prototype=0",),
+    "LSA": ("model.alignment.latent=0",),
+}
+
+
+def _without(*parts: str) -> tuple[Variant, ...]:
+    """SGRNet without each of some of its parts, then whole."""
+    return (*(Variant({"without": part}, _LESS[part]) for part in parts), Variant({"without": "nothing"}))
+
+
+_SGRNET = (
+    NamedStudy(
+        "table",
+        "IV",
+        "MA-CMU-SGRNet",
+        "Components: uncertainty weights (UW), cross-modal interaction (CMI), edge weights of the syntactic encoder (SyE), bias of the "
+        "semantic encoder (SeE). Rows of ours: without either encoder as such.",
+        _without("UW", "CMI", "SyE", "SeE", "syntactic-encoder", "semantic-encoder"),
+    ),
+    NamedStudy("table", "V", "MA-CMU-SGRNet", "Every subset of the modalities; one alone is neither aligned nor fused."),
+    NamedStudy(
+        "figure",
+        "5",
+        "MA-CMU-SGRNet",
+        "Alignment losses: instances (IA), prototypes (PA), latent space (LSA).",
+        _without("IA", "PA", "LSA"),
+    ),
+    NamedStudy(
+        "figure",
+        "8",
+        "MA-CMU-SGRNet",
+        "Lambda, what the alignment weighs against the classification.",
+        _along("lambda", "model.alignment.weight", [f"0.{k}" for k in range(1, 10)]),
+    ),
+)
+
+NAMED: dict[str, tuple[NamedStudy, ...]] = {"mglra": _MGLRA, "sgrnet": _SGRNET}
 """Model -> what its paper has."""
 
 

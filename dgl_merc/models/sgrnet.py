@@ -108,7 +108,7 @@ class SGRNet(Model):
             return Output(logits, details=_details(structure, unified))
         if self.alignment is None:
             return Output(logits)
-        mean, sigma = ({m: d[part] for m, d in given.items()} for part in (0, 1))
+        mean, sigma = {m: d.mean for m, d in given.items()}, {m: d.sigma for m, d in given.items()}
         return Output(logits, self.alignment(structure, z, mean, sigma, labels))  # (1)-(13), (31)
 
     def _refine(self, structure: Structure, g: Tensor) -> Tensor:

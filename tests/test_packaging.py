@@ -26,6 +26,7 @@ ROOMS = [
     ["evaluation"],
     ["reports"],
     ["training"],
+    ["inference"],
     ["studies"],
     ["cli"],
 ]

@@ -1,0 +1,1 @@
+"""Finished runs at work: new conversations in, emotions out; whole files, or utterances as they come."""

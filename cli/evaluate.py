@@ -1,21 +1,24 @@
-"""``dglmerc evaluate RUN STORE``."""
+"""``dglmerc evaluate RUN... [STORE]``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dgl_merc.cli.options import DEVICE, THREADS, choose_device
-from dgl_merc.errors import InputError
+from dgl_merc.errors import InputError, at
+
+if TYPE_CHECKING:
+    from dgl_merc.corpus import Corpus
+    from dgl_merc.training.run_folder import SavedRun
 
 __all__ = ["evaluate"]
 
 
 @click.command("evaluate")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("store", type=click.Path(path_type=Path), required=False)
+@click.argument("places", metavar="RUN... [STORE]", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--split", type=click.Choice(["train", "dev", "test"]), default="test", show_default=True, help="Of the corpus.")
 @click.option(
     "--drop",
@@ -29,39 +32,55 @@ __all__ = ["evaluate"]
 @DEVICE
 @THREADS
 def evaluate(
-    run: Path, store: Path | None, split: str, drop: tuple[str, ...], drop_seed: int, out: Path | None, device: str, threads: int
+    places: tuple[Path, ...], split: str, drop: tuple[str, ...], drop_seed: int, out: Path | None, device: str, threads: int
 ) -> None:
     """Evaluate the model of RUN on the corpus of STORE, or, without one, on the corpus it was trained on.
 
-    RUN is the folder of one run. Nothing in it is changed.
+    RUN is the folder of one run; of several, what they answer is averaged. Nothing in them is changed.
     """
     from dgl_merc.cli.console import print_line, print_table
-    from dgl_merc.corpus import open_corpus
     from dgl_merc.files import replaced_folder, write_json
     from dgl_merc.reports.robustness import shown_robustness, write_robustness
-    from dgl_merc.training.evaluate import evaluate_run, robustness
+    from dgl_merc.training.evaluate import evaluate_runs, robustness
     from dgl_merc.training.run_folder import open_run
-    from dgl_merc.training.source import opened_once
 
-    saved = open_run(run)
+    last = places[-1]
+    store = last if len(places) > 1 and not (last / "metrics.json").is_file() else None
+    paths = places[:-1] if store else places
+    runs = [open_run(path) for path in paths]
     rates = _rates(drop)
     device = choose_device(device, threads)
-    corpus = opened_once(store).corpus if store or not saved.data["corpus"].get("path") else open_corpus(Path(saved.data["corpus"]["path"]))
+    corpus = _corpus(runs[0], store)
+    who = str(paths[0]) if len(runs) == 1 else f"the average of {len(runs)} runs"
     if not rates:
-        scores, predictions = evaluate_run(saved, corpus, split, device=device)
-        _print_scores(scores, f"{run}: {split} of {corpus.name}")
+        scores, predictions = evaluate_runs(runs, corpus, split, device=device)
+        _print_scores(scores, f"{who}: {split} of {corpus.name}")
         if out:
+            about = {"runs": [str(path) for path in paths], "corpus": corpus.content_sha256, "split": split}
             with replaced_folder(out, "evaluation.json") as folder:
                 predictions.to_parquet(folder / "predictions.parquet", index=False)
-                write_json(folder / "evaluation.json", {"run": str(run), "corpus": corpus.content_sha256, "split": split, **scores})
+                write_json(folder / "evaluation.json", {**about, **scores})
             print_line(f"Written to {out}: evaluation.json and predictions.parquet")
         return
-    table = robustness(saved, corpus, split, rates, seed=drop_seed, device=device)
+    table = robustness(runs, corpus, split, rates, seed=drop_seed, device=device)
     shown = shown_robustness(table)
-    print_table(shown.set_index("modality"), f"{run}: weighted F1 on {split} of {corpus.name}, with modalities taken away")
+    print_table(shown.set_index("modality"), f"{who}: weighted F1 on {split} of {corpus.name}, with modalities taken away")
     if out:
-        write_robustness(out, table, run.resolve().name, split)
+        write_robustness(out, table, paths[0].resolve().name if len(runs) == 1 else who, split)
         print_line(f"Written to {out}: robustness.txt, .csv, .tex and .png")
+
+
+def _corpus(run: SavedRun, store: Path | None) -> Corpus:
+    """Of the store, or the run's own."""
+    from dgl_merc.corpus import open_corpus
+    from dgl_merc.training.source import opened_once
+
+    if store is not None and not (store / "manifest.json").is_file():
+        raise InputError(
+            f"{at(store)}expected the folder of a run (metrics.json) or, at the end, of a store (manifest.json), found neither"
+        )
+    own = run.data["corpus"].get("path")
+    return open_corpus(Path(own)) if own and not store else opened_once(store).corpus
 
 
 def _print_scores(scores: dict[str, Any], title: str) -> None:

@@ -17,7 +17,7 @@ from dgl_merc.graphs import GraphSpec, Structure
 from dgl_merc.models import Model, Output
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.data import DialogueData, known_speakers
-from dgl_merc.training.evaluate import evaluate_run
+from dgl_merc.training.evaluate import evaluate_runs
 from dgl_merc.training.loop import Trainer
 from dgl_merc.training.run_folder import open_run
 from dgl_merc.training.settings import TrainingSettings
@@ -79,10 +79,10 @@ def test_a_run_keeps_its_speakers_and_meets_others(corpus, tmp_path):
     run = open_run(tmp_path / "run")
     assert run.characters == known_speakers(corpus)
     assert run.model().speakers.table.num_embeddings == len(run.characters) + 1
-    again, table = evaluate_run(run, corpus, "test")
+    again, table = evaluate_runs([run], corpus, "test")
     assert again["weighted_f1"] == run.metrics["splits"]["test"]["weighted_f1"]
     strangers = renamed(corpus, {name: f"{name} the stranger" for name in run.characters})
-    _, other = evaluate_run(run, strangers, "test")
+    _, other = evaluate_runs([run], strangers, "test")
     assert not np.allclose(table["p_happy"], other["p_happy"]), "names are not read"
     with torch.no_grad():  # of a speaker who is not known nothing is added
         model = run.model()

@@ -27,7 +27,7 @@ from dgl_merc.reports import figures
 from dgl_merc.reports.run_report import write_report
 from dgl_merc.training import load_settings
 from dgl_merc.training.data import DialogueData
-from dgl_merc.training.evaluate import evaluate_run
+from dgl_merc.training.evaluate import evaluate_runs
 from dgl_merc.training.loop import Trainer
 from dgl_merc.training.prediction import predict
 from dgl_merc.training.run_folder import open_run
@@ -104,7 +104,7 @@ def test_the_metrics_are_those_of_the_predictions(made, preset, learn):
 def test_the_folder_alone_gives_the_predictions_again(corpus, made, preset, learn):
     saved = open_run(made[preset, learn])
     assert (saved.names, saved.task.bounds, saved.data["bounds"]) == (("negative", "positive"), MOSEI, [-3, 3])
-    scores, table = evaluate_run(saved, corpus, "test")
+    scores, table = evaluate_runs([saved], corpus, "test")
     assert scores == saved.metrics["splits"]["test"]
     kept = saved.predictions
     kept = kept[kept["split"] == "test"].reset_index(drop=True)

@@ -29,7 +29,7 @@ from dgl_merc.studies.systems import open_system
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training import prediction as prediction_module
 from dgl_merc.training.data import DialogueData
-from dgl_merc.training.evaluate import evaluate_run
+from dgl_merc.training.evaluate import evaluate_runs
 from dgl_merc.training.prediction import predict, prediction_table
 from dgl_merc.training.run_folder import add_test, open_run, score_table
 from dgl_merc.training.task import make_task
@@ -152,7 +152,7 @@ def test_a_run_keeps_them_and_everything_reads_it(corpus, tmp_path, monkeypatch)
     for split, part in table.groupby("split"):
         assert metrics["splits"][split] == {**evaluate_predictions(part, run.names), **evaluate_uncertainty(part, run.names)}
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["splits"] == metrics["splits"]
-    scores, again = evaluate_run(run, corpus, "test")
+    scores, again = evaluate_runs([run], corpus, "test")
     assert scores["uncertainty"]["text"]["sigma"]["auroc"] == pytest.approx(
         metrics["splits"]["test"]["uncertainty"]["text"]["sigma"]["auroc"]
     )

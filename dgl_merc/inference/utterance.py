@@ -1,14 +1,19 @@
-"""One utterance as it comes in: from a file, a stream, or Python."""
+"""One utterance as it comes in, from a file, a stream or Python, and what the runs that are to answer it expect."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Utterance"]
+from dgl_merc.corpus import Target
+from dgl_merc.errors import InputError, at
+from dgl_merc.training.evaluate import check_average
+from dgl_merc.training.run_folder import SavedRun
+
+__all__ = ["Expected", "Utterance"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +25,61 @@ class Utterance:
         speaker: who spoke.
         features: modality -> [width] float32, not scaled; a modality that is not in it is absent.
         text: as spoken, for people; no model reads it.
+        label: what it truly is, where that is known; no model reads it.
+        position: what sorts the utterances of a dialogue; None: they come in order.
     """
 
     dialogue_id: str
     speaker: str
     features: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     text: str | None = None
+    label: str | float | None = None
+    position: int | None = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What some runs take and learn, all of them together.
+
+    Attributes:
+        widths: modality -> width of a vector.
+        target: the name of what is learnt.
+        kind: what may stand in it.
+        runs: names for people.
+    """
+
+    widths: Mapping[str, int]
+    target: str
+    kind: Target
+    runs: str
+
+    @classmethod
+    def of(cls, runs: Sequence[SavedRun]) -> Expected:
+        """Of runs that can be averaged: of the same target and classes, and of the same width where they share a modality.
+
+        Raises:
+            InputError: they can't.
+        """
+        check_average(runs)
+        widths: dict[str, int] = {}
+        of_width: dict[str, SavedRun] = {}
+        for run in runs:
+            for m, width in run.data["widths"].items():
+                if widths.setdefault(m, width) != width:
+                    raise InputError(f"{at(run.path)}{m}: expected vectors of width {widths[m]}, as in {of_width[m].path}, found {width}")
+                of_width.setdefault(m, run)
+        return cls(widths, runs[0].task.target, runs[0].task.kind, ", ".join(str(run.path) for run in runs))
+
+    def check(self, utterance: Utterance, place: str) -> None:
+        """Hold the features of an utterance to what the runs take. A modality that none takes is passed over.
+
+        Args:
+            utterance: with features of finite numbers.
+            place: how a message begins.
+
+        Raises:
+            InputError: a vector of another width.
+        """
+        for m, x in utterance.features.items():
+            if m in self.widths and x.shape != (self.widths[m],):
+                raise InputError(f"{place}{m}: expected {self.widths[m]} numbers, as {self.runs} was trained with, found {len(x)}")

@@ -14,7 +14,7 @@ from dgl_merc.errors import DivergedError
 from dgl_merc.models import Model, Output
 from dgl_merc.training.data import DialogueData, Numbers
 
-__all__ = ["Predictions", "predict", "prediction_table"]
+__all__ = ["Predictions", "averaged", "predict", "prediction_table", "table_of"]
 
 _EVALUATION_BATCH = 64
 
@@ -86,13 +86,33 @@ def _details(output: Output, before: Sequence[Mapping[str, Floats]]) -> dict[str
     return {name: said.float().cpu().numpy() for name, said in output.details.items()}
 
 
+def averaged(parts: Sequence[Predictions]) -> Predictions:
+    """The mean of what several models answer of the same utterances, in float64; of details, those that all of them give.
+
+    Args:
+        parts: one or more, of the same rows; one alone is given back as it is.
+
+    Raises:
+        ValueError: other rows.
+    """
+    first = parts[0]
+    if any(not np.array_equal(part.rows, first.rows) for part in parts):
+        raise ValueError("parts must be of the same utterances")
+    if len(parts) == 1:
+        return first
+    shared = [name for name in first.details if all(name in part.details for part in parts)]
+    details = {name: _mean([part.details[name] for part in parts]) for name in shared}
+    return Predictions(_mean([part.answers for part in parts]), first.rows, details)
+
+
+def _mean(values: Sequence[Floats]) -> Floats:
+    return np.asarray(np.mean(values, axis=0, dtype=np.float64), dtype=np.float32)
+
+
 def prediction_table(
     model: Model, data: DialogueData, splits: Mapping[str, Numbers], *, device: torch.device | str = "cpu"
 ) -> pd.DataFrame:
-    """Every utterance of some splits: ``split, dialogue_id, position, speaker, label, predicted, p_<class>, ...``.
-
-    Of a target of scores, ``score`` stands after ``predicted``; where it is what is learnt, ``predicted_score`` instead of probabilities.
-    The model's details of an utterance, if it has any, are further columns of float32 after these, under their own names.
+    """What a model answers of every utterance of some splits; see :func:`table_of`.
 
     Args:
         model: trained.
@@ -104,12 +124,25 @@ def prediction_table(
         DivergedError: an answer that is not a finite number.
         ValueError: a detail that is not [U], or is called like another column.
     """
+    return table_of(data, {name: predict(model, data, dialogues, device=device) for name, dialogues in splits.items() if len(dialogues)})
+
+
+def table_of(data: DialogueData, found: Mapping[str, Predictions]) -> pd.DataFrame:
+    """Answers as a table: ``split, dialogue_id, position, speaker, label, predicted, p_<class>, ...``.
+
+    Of a target of scores, ``score`` stands after ``predicted``; where it is what is learnt, ``predicted_score`` instead of probabilities.
+    The models' details of an utterance, if there are any, are further columns of float32 after these, under their own names.
+
+    Args:
+        data: the corpus.
+        found: split -> the answers.
+
+    Raises:
+        ValueError: a detail that is called like another column.
+    """
     table = data.corpus.utterances
     frames = []
-    for split, dialogues in splits.items():
-        if not len(dialogues):
-            continue
-        answers, rows, details = predict(model, data, dialogues, device=device)
+    for split, (answers, rows, details) in found.items():
         frame = table.iloc[rows][["dialogue_id", "position", "speaker"]].reset_index(drop=True)
         frame.insert(0, "split", split)
         frame = frame.assign(**data.task.described(data.corpus, rows, answers))

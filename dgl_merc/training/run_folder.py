@@ -27,7 +27,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load, save
 
-from dgl_merc.corpus import Corpus, Scaling, Target
+from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.corpus.bayes import ceiling_of
 from dgl_merc.corpus.storage import read_parquet
 from dgl_merc.corpus.targets import sign_labels
@@ -182,10 +182,10 @@ class SavedRun:
                     f"{where}{m}: expected vectors of width {width}, as {self.path} was trained with; found {corpus.modalities[m].width}"
                 )
         task = self.task
-        mine = Target("range", bounds=task.bounds) if task.bounds else Target("classes", task.names)
         found = corpus.targets.get(task.target)
-        if found is None or found.to_json() != mine.to_json():
-            raise InputError(f"{where}{task.target}: expected {mine}, as {self.path} was trained with; found {found or 'no such target'}")
+        if found is None or found.to_json() != task.kind.to_json():
+            said = found or "no such target"
+            raise InputError(f"{where}{task.target}: expected {task.kind}, as {self.path} was trained with; found {said}")
         return DialogueData(corpus, self.spec, self.scaling(), task.target, drop, self.characters, self.settings.data.learn)
 
     def division(self, corpus: Corpus) -> Division:

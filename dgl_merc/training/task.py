@@ -44,6 +44,11 @@ class Task:
     bounds: tuple[float, float] | None = None
 
     @property
+    def kind(self) -> Target:
+        """What may stand in the target's column."""
+        return Target("range", bounds=self.bounds) if self.bounds else Target("classes", self.names)
+
+    @property
     def outputs(self) -> int:
         """How many numbers a model says of an utterance."""
         return len(self.names)

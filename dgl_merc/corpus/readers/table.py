@@ -61,7 +61,7 @@ _OWN_NAMES = {"dialogue": "dialogue_id", "utterance": "utterance_id"}
 
 
 def read_table(
-    path: Path,
+    path: Path | CsvFile,
     features: Sequence[str],
     *,
     columns: Columns | None = None,
@@ -70,11 +70,12 @@ def read_table(
     label_only_where: Sequence[str] = (),
     nan: NanPolicy = "error",
     one_split: str | None = None,
+    settled: Mapping[str, Target] | None = None,
 ) -> Corpus:
     """Read a table of conversations.
 
     Args:
-        path: of the CSV.
+        path: of the CSV; or the CSV, already read.
         features: as ``--features``.
         columns: what the table calls its columns.
         targets: as ``--target``; empty: ``emotion``, if there is such a column.
@@ -82,17 +83,19 @@ def read_table(
         label_only_where: modalities without which an utterance becomes context.
         nan: whether a NaN in features is an error or makes the modality absent.
         one_split: the split of all rows, for a table that has no such column.
+        settled: targets among ``targets`` whose labels are known beforehand, such as a run's: any other label is an error.
 
     Raises:
         InputError: any fault of the file; the message names line, dialogue and utterance.
     """
     specs = parse_specs(list(features))
-    file = read_csv(path)
+    file = path if isinstance(path, CsvFile) else read_csv(path)
     wanted = dict(parse_target(text) for text in targets or (["emotion"] if "emotion" in file.cells else []))
     if len(wanted) != len(targets or wanted):
         raise InputError(f"--target: expected each target once, found {', '.join(targets)}")
+    wanted |= settled or {}
     cells = _renamed(file, columns or Columns(), one_split)
-    CsvFile(path, cells, file.lines).require(dict.fromkeys(wanted, " for --target"))
+    CsvFile(file.path, cells, file.lines).require(dict.fromkeys(wanted, " for --target"))
     rows, notes = _rows(file, cells, one_split)
     known: dict[str, Target] = {}
     classed = _class_target(wanted, classes)
@@ -113,8 +116,9 @@ def read_table(
         "nan": nan,
         "one_split": one_split,
     }
-    origin = Origin("table", path, path.parent, (path,), options | {"label_only_where": list(label_only_where)})
-    return assemble(path.stem, rows, known, specs, origin, only_where=label_only_where, nan=nan, notes=notes, columns=available)
+    place = file.path
+    origin = Origin("table", place, place.parent, (place,), options | {"label_only_where": list(label_only_where)})
+    return assemble(place.stem, rows, known, specs, origin, only_where=label_only_where, nan=nan, notes=notes, columns=available)
 
 
 def _own_names() -> dict[str, str]:
@@ -221,7 +225,8 @@ def _class_target(wanted: Mapping[str, Target | None], classes: Sequence[str]) -
 def _fill_target(rows: Rows, name: str, target: Target | None, classes: Sequence[str]) -> tuple[Target, list[str]]:
     """Replace the cells of a target by its labels or numbers, in place."""
     if target is not None:
-        rows.table[name] = range_column(rows, name, target)
+        settled = target.kind == "classes"
+        rows.table[name] = class_column(rows, name, target.labels, "a label") if settled else range_column(rows, name, target)
         return target, []
     cells = rows.table[name]
     if classes:

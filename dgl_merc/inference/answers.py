@@ -1,0 +1,73 @@
+"""What runs answer, as files: CSV, parquet, JSON lines. A stream's answers are lines of the same shape.
+
+{"dialogue_id": "d1", "position": 0, "speaker": "Ana", "predicted": "joy", "probabilities": {"joy": 0.9, "anger": 0.1}}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from dgl_merc.errors import InputError, at
+
+__all__ = ["Format", "answer_line", "as_bytes", "check_file", "format_of"]
+
+Format = Literal["csv", "jsonl", "parquet"]
+_SUFFIXES: Mapping[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+
+
+def format_of(out: Path | None, named: str | None) -> Format:
+    """The format of a file to write: the one that is named, else by its suffix; of standard output, CSV.
+
+    Raises:
+        InputError: neither says.
+    """
+    found = next((f for f in get_args(Format) if f == named), None) or (_SUFFIXES.get(out.suffix.lower()) if out else "csv")
+    if found is None:
+        raise InputError(f"{at(out)}expected a name that ends in {', '.join(_SUFFIXES)}, or --format")
+    return found
+
+
+def as_bytes(table: pd.DataFrame, kind: Format) -> bytes:
+    """A table of answers as the bytes of a file."""
+    if kind == "parquet":
+        return table.to_parquet(None, index=False)
+    if kind == "csv":
+        return table.to_csv(None, index=False).encode()
+    rows = zip(*(table[name].tolist() for name in table), strict=True)
+    return "".join(f"{answer_line(dict(zip(table.columns, row, strict=True)))}\n" for row in rows).encode()
+
+
+def check_file(out: Path, *, force: bool = False) -> None:
+    """Whether answers may be written to a file.
+
+    Raises:
+        InputError: something is there that ``force`` does not replace.
+    """
+    if out.is_dir() or (out.exists() and not force):
+        raise InputError(f"{at(out)}is there already; name another file{'' if out.is_dir() else ', or pass --force to replace it'}")
+
+
+def answer_line(row: Mapping[str, Any]) -> str:
+    """An answer as a line of JSON; NaN is null, and a number has the nine digits that tell any float32 from any other.
+
+    >>> answer_line({"dialogue_id": "d1", "position": 0, "predicted": "joy", "p_joy": 0.75, "p_fear": 0.25, "sigma_text": float("nan")})
+    '{"dialogue_id": "d1", "position": 0, "predicted": "joy", "sigma_text": null, "probabilities": {"joy": 0.75, "fear": 0.25}}'
+    """
+    values = {key: _plain(value) for key, value in row.items()}
+    probabilities = {key.removeprefix("p_"): value for key, value in values.items() if key.startswith("p_")}
+    answer = {key: value for key, value in values.items() if not key.startswith("p_")}
+    return json.dumps(answer | ({"probabilities": probabilities} if probabilities else {}), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is pd.NA:
+        return None
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if math.isfinite(value) else None
+    return value

@@ -1,0 +1,224 @@
+"""New conversations as a corpus: a CSV, JSON lines, a folder with a corpus or a store, or utterances in Python.
+
+CSV columns are those of ``import table``: ``dialogue_id, speaker``, perhaps ``position, utterance_id, text``, the target; ``split`` means
+nothing here. Without ``--features`` a modality is in the columns ``<modality>_0 ... <modality>_<width - 1>``.
+
+What the runs take and the file lacks is absent; what the file has and the runs don't take is passed over. Notes of the corpus say so.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from dgl_merc.corpus import Corpus, open_corpus, presence_column
+from dgl_merc.corpus.readers.table import read_table
+from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
+from dgl_merc.corpus.reading.features import NanPolicy
+from dgl_merc.errors import InputError, at
+from dgl_merc.graphs import open_store
+from dgl_merc.inference.json_lines import parse_utterance, read_lines, read_object
+from dgl_merc.inference.utterance import Expected, Utterance
+
+__all__ = ["completed", "corpus_of", "read_conversations"]
+
+_JSON = (".jsonl", ".ndjson")
+
+
+def read_conversations(path: Path, expected: Expected, *, features: Sequence[str] = (), nan: NanPolicy = "error") -> Corpus:
+    """Read what is to be answered.
+
+    Args:
+        path: a ``.csv``, a ``.jsonl`` or ``.ndjson``, the folder of a corpus or a store, or ``-``: JSON lines on standard input.
+        expected: what the runs take.
+        features: for a CSV, as ``import table --features``.
+        nan: for a CSV: whether a NaN in features is an error or makes the modality absent.
+
+    Returns:
+        A corpus with every modality that is expected, in one split.
+
+    Raises:
+        InputError: any fault of the file.
+    """
+    if path.suffix.lower() != ".csv" and (features or nan != "error"):
+        raise InputError(f"{at(path)}--features and --nan are for a CSV: elsewhere features stand beside their utterances; leave them out")
+    if str(path) == "-":
+        return corpus_of(_from_lines(sys.stdin.buffer, "standard input", expected), expected, "standard input")
+    if path.is_dir():
+        return completed(_from_folder(path), expected, str(path))
+    if path.suffix.lower() in _JSON:
+        if not path.is_file():
+            raise InputError(f"{at(path)}expected a file of JSON lines, found none")
+        with path.open("rb") as file:
+            return corpus_of(_from_lines(file, str(path), expected), expected, str(path))
+    if path.suffix.lower() == ".csv":
+        return completed(_from_table(read_csv(path), expected, features, nan), expected, str(path))
+    raise InputError(
+        f"{at(path)}expected a .csv, JSON lines (.jsonl), the folder of a corpus, or - for JSON lines on standard input, "
+        f"found {'something else' if path.exists() else 'no such file'}"
+    )
+
+
+def _from_folder(path: Path) -> Corpus:
+    if (path / "manifest.json").is_file():
+        corpus = open_store(path).corpus
+        return open_corpus(corpus.path) if corpus.path else corpus
+    return open_corpus(path)
+
+
+def _from_table(file: CsvFile, expected: Expected, features: Sequence[str], nan: NanPolicy) -> Corpus:
+    cells = {name: column for name, column in file.cells.items() if name != "split"}
+    targets = (expected.target,) if expected.target in cells else ()
+    return read_table(
+        CsvFile(file.path, cells, file.lines),
+        features or _own_columns(file, expected),
+        targets=targets,
+        settled=dict.fromkeys(targets, expected.kind),
+        nan=nan,
+        one_split="test",
+    )
+
+
+def _own_columns(file: CsvFile, expected: Expected) -> list[str]:
+    """The features of a table that calls its columns by modality and number."""
+    specs = []
+    for m, width in expected.widths.items():
+        there = [name for name in file.cells if name.startswith(f"{m}_") and name[len(m) + 1 :].isdecimal()]
+        if there and set(there) != {f"{m}_{k}" for k in range(width)}:
+            raise InputError(
+                f"{at(file.path, line=1)}{m}: expected the {width} columns {m}_0 to {m}_{width - 1}, as {expected.runs} was trained with, "
+                f"found {len(there)} from {there[0]} to {there[-1]}"
+            )
+        if any(any(cell.strip() for cell in file.cells[name]) for name in there):
+            specs.append(f"{m}=columns:{m}_0..{m}_{width - 1}" if width > 1 else f"{m}=columns:{m}_0")
+    if not specs:
+        wanted = " or ".join(f"{m}_0 to {m}_{width - 1}" for m, width in expected.widths.items())
+        raise InputError(
+            f"{at(file.path, line=1)}expected columns of features, {wanted}, found none; "
+            f"name them, as --features '{next(iter(expected.widths))}=columns:NAME*'"
+        )
+    return specs
+
+
+def _from_lines(file: BinaryIO, name: str, expected: Expected) -> Iterator[Utterance]:
+    for place, line in read_lines(file, name):
+        utterance = parse_utterance(read_object(line, place), place, expected.target)
+        expected.check(utterance, place + at(dialogue=utterance.dialogue_id))
+        yield utterance
+
+
+def corpus_of(utterances: Iterable[Utterance], expected: Expected, name: str = "utterances") -> Corpus:
+    """Utterances as a corpus: those of a dialogue together, in order.
+
+    Args:
+        utterances: U of them.
+        expected: what the runs take.
+        name: of the whole, for people.
+
+    Raises:
+        InputError: none at all, a vector of another width, a position twice or missing, or as :meth:`Corpus.build`.
+    """
+    given = list(utterances)
+    if not given:
+        raise InputError(f"{at(name)}expected at least one utterance, found none")
+    number: dict[str, int] = {}
+    for u in given:
+        expected.check(u, at(name, dialogue=u.dialogue_id))
+        number.setdefault(u.dialogue_id, len(number))
+    given = [given[k] for k in _order(given, number, name)]
+    counts = pd.Series([u.dialogue_id for u in given], dtype="str")
+    table = pd.DataFrame(
+        {
+            "dialogue_id": counts,
+            "position": counts.groupby(counts).cumcount(),
+            "speaker": pd.Series([u.speaker for u in given], dtype="str"),
+            "split": "test",
+            "text": pd.Series([_storable(u.text) for u in given], dtype="str"),
+            expected.target: pd.Series([u.label if u.label != "" else None for u in given], dtype=object),
+        }
+    )
+    arrays = {}
+    for m, width in expected.widths.items():
+        rows = [u.features[m] for u in given if m in u.features]
+        arrays[m] = np.stack(rows) if rows else np.zeros((0, width), dtype=np.float32)
+        table[presence_column(m)] = [m in u.features for u in given]
+    corpus = Corpus.build(name, table, arrays, {expected.target: expected.kind}, where=name)
+    more = sorted({m for u in given for m in u.features} - set(expected.widths))
+    return _noted(corpus, expected, name, more)
+
+
+def _storable(text: str | None) -> str | None:
+    """Half a character, as JSON can spell it, is replaced: no model reads it."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
+
+
+def _order(given: Sequence[Utterance], number: dict[str, int], name: str) -> Sequence[int]:
+    """What sorts utterances by dialogue, then position."""
+    some = [k for k, u in enumerate(given) if u.position is not None]
+    if some and len(some) < len(given):
+        lacking = next(u for u in given if u.position is None)
+        raise InputError(f"{at(name, dialogue=lacking.dialogue_id)}expected a position of every utterance or of none, found some without")
+    places = [(number[u.dialogue_id], k if u.position is None else u.position) for k, u in enumerate(given)]
+    if len(set(places)) < len(places):
+        first = dict(zip(reversed(places), reversed(range(len(given))), strict=True))
+        again = next(k for k, p in enumerate(places) if first[p] != k)
+        where = at(name, dialogue=given[again].dialogue_id, utterance=given[again].position)
+        raise InputError(f"{where}expected every position once, found it twice")
+    return sorted(range(len(given)), key=places.__getitem__)
+
+
+def completed(corpus: Corpus, expected: Expected, name: str) -> Corpus:
+    """A corpus with the modalities and the target that it lacks: absent from every utterance, unlabelled.
+
+    Args:
+        corpus: as it came.
+        expected: what the runs take.
+        name: of it, for people.
+
+    Raises:
+        InputError: vectors of another width, another kind of target of the same name, or nothing at all that the runs take.
+    """
+    table, features = corpus.utterances, dict(corpus.features)
+    for m, width in expected.widths.items():
+        if m not in features:
+            features[m] = np.zeros((0, width), dtype=np.float32)
+            table = table.assign(**{presence_column(m): False})
+        elif features[m].shape[1] != width:
+            raise InputError(
+                f"{at(name)}{m}: expected vectors of width {width}, as {expected.runs} was trained with, found {features[m].shape[1]}"
+            )
+    targets = dict(corpus.targets)
+    if expected.target not in targets:
+        if expected.target in table:
+            raise InputError(f"{at(name)}{expected.target}: expected the labels to predict or no such column, found another; rename it")
+        targets[expected.target] = expected.kind
+        table = table.assign(**{expected.target: None})
+    elif targets[expected.target].to_json() != expected.kind.to_json():
+        raise InputError(
+            f"{at(name)}{expected.target}: expected {expected.kind}, as {expected.runs} was trained with; found {targets[expected.target]}"
+        )
+    as_it_is = features.keys() == corpus.features.keys() and expected.target in corpus.targets
+    whole = corpus if as_it_is else Corpus.build(corpus.name, table, features, targets, where=name)
+    return _noted(replace(whole, notes=()), expected, name, [m for m in corpus.modalities if m not in expected.widths])
+
+
+def _noted(corpus: Corpus, expected: Expected, name: str, more: Sequence[str]) -> Corpus:
+    """With notes on what is absent and what is passed over.
+
+    Raises:
+        InputError: no utterance has anything that the runs take.
+    """
+    has = dict(zip(corpus.modalities, corpus.presence.sum(axis=0).tolist(), strict=True))
+    if not any(has[m] for m in expected.widths):
+        others = f", but of {', '.join(more)}" if more else ""
+        raise InputError(f"{at(name)}expected features of {', '.join(expected.widths)}, found none in any utterance{others}")
+    total = len(corpus.utterances)
+    notes = [f"{m}: {has[m]} of {total} utterances have it; of the others it is absent" for m in expected.widths if has[m] < total]
+    notes += [f"{m}: not among what {expected.runs} was trained with, so it is passed over" for m in more]
+    return replace(corpus, notes=tuple(notes))

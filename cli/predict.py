@@ -1,8 +1,10 @@
-"""``dglmerc predict RUN... FILE``."""
+"""``dglmerc predict RUN... FILE``, and ``dglmerc predict RUN... --stream``."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +12,8 @@ from dgl_merc.cli.options import DEVICE, THREADS, choose_device
 from dgl_merc.errors import InputError, at
 
 __all__ = ["predict"]
+
+_OF_STREAMS = ("window", "dialogues")
 
 
 @click.command("predict")
@@ -21,27 +25,40 @@ __all__ = ["predict"]
     help="Where features of a CSV are, as for `import table`: 'text=columns:f*', 'audio=talk.npy'. Repeatable.  "
     "[default: the columns MODALITY_0, MODALITY_1, ...]",
 )
-@click.option("--nan", type=click.Choice(["error", "absent"]), default="error", show_default=True, help="What a NaN in a CSV is.")
+@click.option("--nan", type=click.Choice(["error", "absent"]), help="What a NaN in a CSV is.  [default: error]")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write: .csv, .jsonl or .parquet.  [default: standard output]")
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), help="[default: by the file's name; csv]")
 @click.option("--force", is_flag=True, help="Replace the file of answers.")
+@click.option(
+    "--stream",
+    is_flag=True,
+    help="No FILE: utterances come on standard input as JSON lines, and each is answered at once, from what came before it. "
+    '{"dialogue_id": "d1", "end": true} ends a dialogue. For runs of causal graphs.',
+)
+@click.option("--window", type=click.IntRange(1), help="Of a stream: how many utterances of a dialogue are remembered.  [default: 128]")
+@click.option("--dialogues", type=click.IntRange(1), help="Of a stream: how many dialogues are remembered.  [default: 1000]")
 @DEVICE
 @THREADS
-def predict(
-    places: tuple[Path, ...],
-    features: tuple[str, ...],
-    nan: str,
-    out: Path | None,
-    kind: str | None,
-    force: bool,
-    device: str,
-    threads: int,
-) -> None:
+def predict(places: tuple[Path, ...], stream: bool, device: str, threads: int, **given: Any) -> None:
     """Predict the emotions of new conversations with the model of RUN; of several runs, what they answer is averaged.
 
     FILE is a CSV (columns dialogue_id, speaker and features), JSON lines (.jsonl, or - for standard input), or the folder of a corpus or
     a store. A modality may be missing, from some utterances or from all. Answers have a probability for each class.
     """
+    for name, value in given.items():
+        if value and (name in _OF_STREAMS) != stream:
+            option = "--format" if name == "kind" else f"--{name}"
+            raise InputError(f"{option}: expected {'a file of conversations, not --stream' if stream else '--stream'}; leave it out")
+    if stream:
+        _listen(places, {name: given[name] for name in _OF_STREAMS if given[name]}, choose_device(device, threads))
+    else:
+        _answer(*places, device=choose_device(device, threads), **{key: value for key, value in given.items() if key not in _OF_STREAMS})
+
+
+def _answer(
+    *places: Path, device: str, features: tuple[str, ...], nan: str | None, out: Path | None, kind: str | None, force: bool
+) -> None:
+    """A file of conversations to a file of answers."""
     from dgl_merc.cli.console import print_line
     from dgl_merc.files import write_bytes
     from dgl_merc.inference import Predictor
@@ -56,7 +73,7 @@ def predict(
         raise InputError(f"{at(out)}is what is read; name another file for the answers")
     if out:
         check_file(out, force=force)
-    predictor = Predictor.open(*runs, device=choose_device(device, threads))
+    predictor = Predictor.open(*runs, device=device)
     corpus = read_conversations(file, predictor.expected, features=features, nan="absent" if nan == "absent" else "error")
     for note in corpus.notes:
         click.echo(f"- {note}", err=True)
@@ -67,3 +84,15 @@ def predict(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, as_bytes(table, shape))
     print_line(f"{len(table)} utterances of {len(corpus)} dialogues answered: {out}")
+
+
+def _listen(places: tuple[Path, ...], bounds: dict[str, int], device: str) -> None:
+    """Standard input to standard output, line by line."""
+    from dgl_merc.inference.listening import listen
+    from dgl_merc.inference.stream import Stream
+    from dgl_merc.training.run_folder import open_run
+
+    stream = Stream([open_run(place) for place in places], device=device, **bounds)
+    for answer in listen(stream, sys.stdin.buffer):
+        click.echo(answer)
+        sys.stdout.flush()

@@ -327,5 +327,5 @@ def test_formats_and_where_they_go(corpus, runs, tmp_path):
 def test_any_float32_comes_back_from_a_line():
     values = np.frombuffer(np.random.default_rng(0).bytes(4000), dtype=np.float32)
     values = values[np.isfinite(values)]
-    back = [np.float32(json.loads(answer_line({"p_x": float(v)}))["probabilities"]["x"]) for v in values]
+    back = [np.float32(json.loads(answer_line({"x": float(v)}))["x"]) for v in values]
     assert np.array_equal(back, values)

@@ -40,7 +40,13 @@ def as_bytes(table: pd.DataFrame, kind: Format) -> bytes:
     if kind == "csv":
         return table.to_csv(None, index=False).encode()
     rows = zip(*(table[name].tolist() for name in table), strict=True)
-    return "".join(f"{answer_line(dict(zip(table.columns, row, strict=True)))}\n" for row in rows).encode()
+    return "".join(f"{answer_line(_answer(dict(zip(table.columns, row, strict=True))))}\n" for row in rows).encode()
+
+
+def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its probabilities together."""
+    shares = {key.removeprefix("p_"): value for key, value in row.items() if key.startswith("p_")}
+    return {key: value for key, value in row.items() if not key.startswith("p_")} | ({"probabilities": shares} if shares else {})
 
 
 def check_file(out: Path, *, force: bool = False) -> None:
@@ -53,21 +59,20 @@ def check_file(out: Path, *, force: bool = False) -> None:
         raise InputError(f"{at(out)}is there already; name another file{'' if out.is_dir() else ', or pass --force to replace it'}")
 
 
-def answer_line(row: Mapping[str, Any]) -> str:
+def answer_line(answer: Mapping[str, Any]) -> str:
     """An answer as a line of JSON; NaN is null, and a number has the nine digits that tell any float32 from any other.
 
-    >>> answer_line({"dialogue_id": "d1", "position": 0, "predicted": "joy", "p_joy": 0.75, "p_fear": 0.25, "sigma_text": float("nan")})
-    '{"dialogue_id": "d1", "position": 0, "predicted": "joy", "sigma_text": null, "probabilities": {"joy": 0.75, "fear": 0.25}}'
+    >>> answer_line({"dialogue_id": "d1", "position": 0, "sigma_text": float("nan"), "probabilities": {"joy": 0.75, "fear": 0.25}})
+    '{"dialogue_id": "d1", "position": 0, "sigma_text": null, "probabilities": {"joy": 0.75, "fear": 0.25}}'
     """
-    values = {key: _plain(value) for key, value in row.items()}
-    probabilities = {key.removeprefix("p_"): value for key, value in values.items() if key.startswith("p_")}
-    answer = {key: value for key, value in values.items() if not key.startswith("p_")}
-    return json.dumps(answer | ({"probabilities": probabilities} if probabilities else {}), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(answer), ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
     if value is None or value is pd.NA:
         return None
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, float):
         return float(f"{value:.9g}") if math.isfinite(value) else None
     return value

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from dgl_merc.errors import InputError, at
 from dgl_merc.inference.utterance import Utterance
 
-__all__ = ["parse_utterance", "read_lines", "read_object"]
+__all__ = ["name_of", "parse_utterance", "read_lines", "read_object"]
 
 LONGEST_LINE = 1 << 24
 """Bytes: some million numbers."""
@@ -101,7 +101,7 @@ def parse_utterance(value: Mapping[str, Any], place: str, target: str) -> Uttera
     strange = [key for key, found in value.items() if key not in known and isinstance(found, dict | list)]
     if strange:
         raise InputError(f"{place}{strange[0]}: expected no such key (features stand in 'features', by modality)")
-    dialogue = _name(value, "dialogue_id", place)
+    dialogue = name_of(value, "dialogue_id", place)
     place += at(dialogue=dialogue)
     features = value.get("features")
     if features is not None and not isinstance(features, dict):
@@ -118,11 +118,11 @@ def parse_utterance(value: Mapping[str, Any], place: str, target: str) -> Uttera
     if label is not None and (isinstance(label, bool) or not isinstance(label, str | int | float)):
         raise InputError(f"{place}{target}: expected a label or null, found {_in_short(label)}")
     vectors = {m: _vector(x, f"{place}{m}: ") for m, x in (features or {}).items() if x is not None}
-    return Utterance(dialogue, _name(value, "speaker", place), vectors, text, label, position)
+    return Utterance(dialogue, name_of(value, "speaker", place), vectors, text, label, position)
 
 
-def _name(value: Mapping[str, Any], key: str, place: str) -> str:
-    """A word that is needed; numbers are names too."""
+def name_of(value: Mapping[str, Any], key: str, place: str) -> str:
+    """A name that an object must have under a key; whole numbers are names too."""
     found = value.get(key)
     if type(found) is int:
         found = str(found)

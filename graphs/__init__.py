@@ -1,6 +1,7 @@
 """Dialogues as DGL heterographs: who is connected, with which weight, in memory and on disk."""
 
 from dgl_merc.graphs.blocks import Block, Blocks
+from dgl_merc.graphs.past import Past
 from dgl_merc.graphs.schema import RELATIONS, UTTERANCE, EdgeType, GraphSpec
 from dgl_merc.graphs.similarity import arccos_similarity, edge_similarity
 from dgl_merc.graphs.store import Store, open_store, structure_of
@@ -13,6 +14,7 @@ __all__ = [
     "Blocks",
     "EdgeType",
     "GraphSpec",
+    "Past",
     "Store",
     "Structure",
     "arccos_similarity",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dgl_merc.graphs.edges import expand, intervals
+from dgl_merc.graphs.past import Past
 from dgl_merc.graphs.schema import RELATIONS, UTTERANCE, EdgeType, GraphSpec
 
 if TYPE_CHECKING:
@@ -52,9 +53,11 @@ class Structure:
             Default: 0, 1, 2, ...
         characters: [U] int64, the speaker's number among those whom a model knows by name (the training split's); -1: not among them.
             Default: all -1.
+        past: of the dialogue, whose newest utterance this is: kernels and recurrent networks that look back find there what came before,
+            and leave there what they make. ``position`` starts anew at 0. None: these are whole dialogues.
 
     Raises:
-        ValueError: shapes or types that do not fit together.
+        ValueError: shapes or types that do not fit together, or a past of more than one utterance or beside a spec that is not causal.
 
     Example: two dialogues of two and one utterances; the second utterance has no audio.
 
@@ -69,6 +72,7 @@ class Structure:
     spec: GraphSpec
     keys: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     characters: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    past: Past | None = None
 
     def __post_init__(self) -> None:
         if not len(self.keys):
@@ -88,6 +92,8 @@ class Structure:
             tensor = getattr(self, name)
             if tuple(tensor.shape) != shape or tensor.dtype != dtype:
                 raise ValueError(f"{name} must be {list(shape)} {dtype}, got {list(tensor.shape)} {tensor.dtype}")
+        if self.past is not None and (total != 1 or not self.spec.causal):
+            raise ValueError(f"past is for one utterance and a causal spec, got {total} utterances and causal={self.spec.causal}")
 
     @classmethod
     def of(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from dgl_merc.graphs import GraphSpec, Structure
+from dgl_merc.graphs import GraphSpec, Past, Structure
 
 M2, M3 = ("text", "audio"), ("text", "audio", "visual")
 BACKENDS = ("dense", "dgl", "scatter")
@@ -64,6 +64,17 @@ def rows_of(s: Structure, dialogue: int, node_type: str) -> slice:
     """The nodes of a type that a dialogue has."""
     counts = s.counts[node_type]
     return slice(int(counts[s.offsets[dialogue]]), int(counts[s.offsets[dialogue + 1]]))
+
+
+def newest(s: Structure, u: int, past: Past) -> Structure:
+    """An utterance alone, beside its dialogue's past."""
+    one = slice(u, u + 1)
+    return Structure(torch.tensor([1]), s.presence[one], s.speakers[one], s.spec, characters=s.characters[one], past=past)
+
+
+def at_utterance(s: Structure, u: int, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Node type -> [N, ...], to the rows that an utterance has."""
+    return {n: rows[int(s.counts[n][u]) : int(s.counts[n][u + 1])] for n, rows in x.items()}
 
 
 def mix(h: int) -> int:

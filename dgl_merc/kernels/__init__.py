@@ -3,7 +3,8 @@
 One file a kernel: ``attention_filter``, ``cross_modal_attention`` (with its ``cross_modal_blocks``), ``masked_gcn`` (with its
 ``adjacency`` on blocks), ``rgcn``, ``semantic_attention`` (with its ``dialogue_pairs``,
 ``semantic_blocks`` and, in place, ``semantic_dialogues``). What they share: ``rules`` (weights, masks),
-``backends`` (who computes), ``pairs`` (dense: tiles of blocks of pairs), ``edge_list`` and ``messages`` (along edges, by DGL or by torch).
+``backends`` (who computes), ``pairs`` (dense: tiles of blocks of pairs), ``edge_list`` and ``messages`` (along edges, by DGL or by torch),
+``newest`` (the newest utterance alone, from the past that a stream keeps).
 Gradients are first derivatives only.
 """
 

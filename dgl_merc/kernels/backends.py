@@ -1,5 +1,6 @@
 """Who computes a kernel: the rule behind ``backend="auto"``. The choice never changes a number beyond rounding.
 
+0. A structure with a past is none of these: :mod:`dgl_merc.kernels.newest`, in every kernel that looks at other utterances.
 1. A DGL graph (its edges may be any): ``dgl`` where the installed DGL computes on its device, else ``scatter``.
 2. A structure off the CPU, or a kernel that is not in ``COSTS``: ``dense``.
 3. A structure with more than ``LISTED`` edges: ``dense``; the others make the whole list before a mask thins it.

@@ -32,6 +32,7 @@ from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
 from dgl_merc.kernels.cross_modal_blocks import on_blocks
 from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_modalities, check_rows, split_nodes
 from dgl_merc.kernels.messages import messages
+from dgl_merc.kernels.newest import alone_newest, attend_across, has_past, refuse
 
 __all__ = ["Alone", "alone_nodes", "cross_modal_attention"]
 
@@ -104,6 +105,9 @@ def cross_modal_attention(
     given = v[modalities[0]].dtype
     work = reduce(torch.promote_types, (x.dtype for each in (q, k, v) for x in each.values()), torch.float32)
     q, k, v = ({m: x[m].to(work) for m in modalities} for x in (q, k, v))
+    if has_past(structure):
+        refuse(keep=keep, return_weights=return_weights)
+        return {m: y.to(given) for m, y in attend_across(structure, q, k, v, scale, own=alone == "self").items()}
     edges = None
     if chosen != "dense" or keep is not None or return_weights:
         edges = _Edges.of(structure, modalities, keep)
@@ -141,6 +145,8 @@ def alone_nodes(structure: Structure | Any) -> dict[str, Tensor]:
         names = {n for t in structure.canonical_etypes if t[1] in ("same", "cross", "part_of") for n in (t[0], *t[2:3])}
         missing = {n: torch.zeros(structure.num_nodes(n), device=structure.device) for n in names}
         return {n: into.get(n, missing[n]) == 0 for n in names}
+    if has_past(structure):
+        return alone_newest(structure)
     modalities, start = structure.spec.modalities, structure.offsets[structure.dialogue]
     every = reduce(torch.add, (structure.counts[m] for m in modalities))
     result = {}

@@ -37,6 +37,7 @@ from dgl_merc.kernels.adjacency import Adjacency, numbers_per_pair, pad_given
 from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
 from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_modalities, split_nodes, stack_nodes
 from dgl_merc.kernels.messages import Messages, messages
+from dgl_merc.kernels.newest import has_past, propagate, refuse
 from dgl_merc.kernels.rules import ArccosWeight, HashMask
 
 __all__ = ["Backend", "Degree", "masked_gcn"]
@@ -118,9 +119,12 @@ def masked_gcn(
     for name, value, kinds in (("weight", weight, (ArccosWeight, Mapping)), ("mask", mask, (HashMask, Mapping, NoneType))):
         check_kind(name, value, kinds)
     check_kind("keep", keep, (Mapping, NoneType))
+    _check(structure, x, matrices)
+    if has_past(structure):
+        refuse(weight=weight, mask=mask, keep=keep, return_weights=return_weights)
+        return propagate(structure, x, matrices, weight)  # type: ignore[arg-type]  # a rule: it was not refused
     rate = mask.rate if isinstance(mask, HashMask) and degree == "masked" else 0.0
     chosen = choose_backend("masked_gcn", structure, backend, rate=rate)
-    _check(structure, x, matrices)
     how = _How(weight, mask, keep, degree, _gain(mask) if rescale else 1.0, return_weights)
     if chosen == "dense":
         return _on_blocks(structure, x, matrices, how)

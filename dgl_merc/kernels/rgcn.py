@@ -30,6 +30,7 @@ from dgl_merc.kernels import pairs
 from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
 from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_likeness, check_rows
 from dgl_merc.kernels.messages import messages
+from dgl_merc.kernels.newest import has_past, hear_relations, refuse
 from dgl_merc.kernels.rules import ArccosWeight
 
 __all__ = ["rgcn"]
@@ -85,7 +86,6 @@ def rgcn(
     tensor([[0., 2.],
             [1., 0.]])
     """
-    chosen = choose_backend("rgcn", structure, backend)
     check_kind("x", x, (Tensor,))
     check_kind("weight", weight, (ArccosWeight, Mapping, NoneType))
     check_kind("keep", keep, (Mapping, NoneType))
@@ -93,6 +93,10 @@ def rgcn(
     _check(x.shape[1], layers)
     if isinstance(weight, ArccosWeight):
         check_likeness(weight, len(x))
+    if has_past(structure):
+        refuse(weight=weight, keep=keep, return_weights=return_weights)
+        return hear_relations(structure, x, layers, weight if isinstance(weight, ArccosWeight) else None)
+    chosen = choose_backend("rgcn", structure, backend)
     if chosen == "dense":
         y = _on_blocks(structure, x, layers, weight, keep)
         return (y, _on_edges("scatter", structure, x, layers, weight, keep, only_weights=True)[1]) if return_weights else y

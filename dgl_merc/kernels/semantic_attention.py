@@ -38,6 +38,7 @@ from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
 from dgl_merc.kernels.dialogue_pairs import DialoguePairs
 from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_likeness, check_rows
 from dgl_merc.kernels.messages import messages
+from dgl_merc.kernels.newest import attend_within, has_past, refuse
 from dgl_merc.kernels.rules import ArccosWeight
 from dgl_merc.kernels.semantic_blocks import How, Interaction, likeness_of_itself, on_blocks, or_none
 from dgl_merc.kernels.semantic_dialogues import in_place, on_dialogues
@@ -126,26 +127,32 @@ def semantic_attention(
         raise ValueError(f"interaction must be one of {', '.join(map(repr, get_args(Interaction)))}, got {interaction!r}")
     if not scale > 0:
         raise ValueError(f"scale must be greater than 0, got {scale}")
-    types = structure.spec.node_types if isinstance(structure, Structure) else structure.ntypes
-    if node_type not in types:
-        raise ValueError(f"node_type must be one of {list(types)}, got {node_type!r}")
-    nodes = structure.num_nodes(node_type)
-    for name, value in (("q", q), ("k", k), ("v", v)):
-        check_rows(name, value, nodes, "H", "K")
-    if q.shape != k.shape or v.shape[1] != q.shape[1]:
-        raise ValueError(f"q and k must be [N, H, K] and v [N, H, K'], got {list(q.shape)}, {list(k.shape)}, {list(v.shape)}")
+    _check_rows(structure, q, k, v, node_type)
     if distances is not None and (distances.ndim != 2 or len(distances) != q.shape[1] or distances.shape[1] < 2):
         raise ValueError(f"distances must be [H={q.shape[1]}, B + 1], B at least 1, got {list(distances.shape)}")
     if keep is not None and keep.dtype != torch.bool:
         raise ValueError(f"keep must be bool, True = left in, got {keep.dtype}")
     if isinstance(weight, ArccosWeight):
-        check_likeness(weight, nodes, node_type)
+        check_likeness(weight, len(q), node_type)
     how = How(node_type, scale, interaction, weight, distances, keep)
+    if has_past(structure):
+        refuse(weight=weight, keep=keep, return_weights=return_weights)
+        return attend_within(structure, q, k, v, how)
     if chosen == "dense":
         y = (on_dialogues if in_place(structure, how) else on_blocks)(structure, q, k, v, how)
         return (y, _on_pairs("scatter", structure, q, k, None, how)[1]) if return_weights else y
     y, weights = _on_pairs(chosen, structure, q, k, v, how)
     return (y, weights) if return_weights else y
+
+
+def _check_rows(graph: Structure | Any, q: Tensor, k: Tensor, v: Tensor, node_type: str) -> None:
+    types = graph.spec.node_types if isinstance(graph, Structure) else graph.ntypes
+    if node_type not in types:
+        raise ValueError(f"node_type must be one of {list(types)}, got {node_type!r}")
+    for name, value in (("q", q), ("k", k), ("v", v)):
+        check_rows(name, value, graph.num_nodes(node_type), "H", "K")
+    if q.shape != k.shape or v.shape[1] != q.shape[1]:
+        raise ValueError(f"q and k must be [N, H, K] and v [N, H, K'], got {list(q.shape)}, {list(k.shape)}, {list(v.shape)}")
 
 
 def _on_pairs(backend: EdgeBackend, graph: Structure | Any, q: Tensor, k: Tensor, v: Tensor | None, how: How) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dgl_merc.graphs import UTTERANCE, Structure
+from dgl_merc.graphs import UTTERANCE, Past, Structure
 from dgl_merc.graphs.blocks import cut_lengths
 from dgl_merc.layers.dropout import Dropout
 
@@ -28,20 +28,28 @@ class Sequences:
     Attributes:
         lengths: [B] rows of each; 0 is allowed (a modality absent from a whole dialogue) and takes no part.
         rows: [N] the rows sequence by sequence; None: they stand one after the other.
+        past: where a network finds its state and leaves it: there is one row, or none, which goes on where the sequence was left.
+        owner: whose sequence that is: the number of a speaker; None: the dialogue's.
     """
 
     lengths: Tensor
     rows: Tensor | None = None
+    past: Past | None = None
+    owner: int | None = None
 
     @classmethod
     def of_dialogues(cls, structure: Structure, node_type: str = UTTERANCE) -> Sequences:
         """The nodes of a type, dialogue by dialogue."""
+        if structure.past is not None:
+            return cls(structure.lengths, past=structure.past)
         counts = structure.counts[node_type][structure.offsets]
         return cls(counts[1:] - counts[:-1])
 
     @classmethod
     def of_speakers(cls, structure: Structure, node_type: str = UTTERANCE) -> Sequences:
         """The nodes of a type, in every dialogue speaker by speaker: each speaker's own turns."""
+        if structure.past is not None:
+            return cls(structure.lengths, past=structure.past, owner=int(structure.speakers[0]))
         at = structure.nodes[node_type]
         number = structure.dialogue[at] * (structure.speakers.max() + 1) + structure.speakers[at]
         rows = torch.argsort(number, stable=True)
@@ -110,7 +118,13 @@ class Recurrent(nn.Module):
         self.width = hidden * directions
 
     def forward(self, x: Tensor, sequences: Sequences) -> Tensor:
-        """[N, D] -> [N, H] or, bidirectional, [N, 2 H]; N = the sequences' rows."""
+        """[N, D] -> [N, H] or, bidirectional, [N, 2 H]; N = the sequences' rows.
+
+        Raises:
+            ValueError: a bidirectional network is to go on from a past.
+        """
+        if sequences.past is not None:
+            return self._go_on(x, sequences.past, sequences.owner)
         if not len(x):
             return x.new_zeros(0, self.width)
         for k, ahead in enumerate(self.forwards):
@@ -119,6 +133,25 @@ class Recurrent(nn.Module):
             if self.backwards:
                 parts.append(_run(self.backwards[k], x, sequences, 1))
             x = torch.cat(parts, dim=-1)
+        return x
+
+    def _go_on(self, x: Tensor, past: Past, owner: int | None) -> Tensor:
+        """[1 or 0, D] -> [1 or 0, H]: one step; a state stays where there is none to take."""
+        if self.backwards:
+            raise ValueError("a network in two directions hears what is to come, and can't go on from a past")
+        turn = past.turn()
+        if not len(x):
+            return x.new_zeros(0, self.width)
+        before, after = past.state(turn, owner), list[Tensor]()
+        for k, network in enumerate(self.forwards):
+            x = self.dropout(x) if k else x
+            if isinstance(network, nn.LSTM):
+                hidden, states = network(x[None], None if before is None else before[2 * k : 2 * k + 2])
+            else:
+                hidden, state = network(x[None], None if before is None else before[k])
+                states = (state,)
+            x, after = hidden[0], [*after, *states]
+        past.leave(turn, owner, after)
         return x
 
 

@@ -66,5 +66,5 @@ class BiLSTM(Model):
         labels: Tensor | None = None,  # noqa: ARG002  (no loss of its own)
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
-        hidden = self.encoder(self.dropout(beside(structure, features)), Sequences(structure.lengths))
+        hidden = self.encoder(self.dropout(beside(structure, features)), Sequences.of_dialogues(structure))
         return Output(self.head(hidden))

@@ -76,8 +76,11 @@ LINES: dict[str, tuple[list[Any], tuple[str, ...]]] = {
     "infinity by another way": ([json.dumps(GOOD).replace("0.5", "1e999").encode()], ("text: expected finite numbers",)),
     "beyond float32": ([text([1e39] * 32)], ("text: expected finite numbers that float32 can hold, found 1e+39",)),
     "an integer beyond float": ([text([10**400] * 32)], ("text: expected finite numbers", "beyond all measure")),
-    "a vector too short": ([GOOD, text([0.5] * 31)], ("line 2: dialogue d1: text: expected 32 numbers, as ", "found 31")),
-    "a vector too long": ([text([0.5] * 32, audio=[0.5] * 25)], ("line 1: dialogue d1: audio: expected 24 numbers", "found 25")),
+    "a vector too short": (
+        [GOOD, text([0.5] * 31)],
+        ("line 2: dialogue d1", "text: expected 32 numbers, as in the training of", "found 31"),
+    ),
+    "a vector too long": ([text([0.5] * 32, audio=[0.5] * 25)], ("line 1: dialogue d1", "audio: expected 24 numbers", "found 25")),
     "modalities nobody knows": (
         [{**GOOD, "features": {"vision": [1, 2]}}],
         ("expected features of text, audio, visual, found none", "vision"),

@@ -44,9 +44,14 @@ def as_bytes(table: pd.DataFrame, kind: Format) -> bytes:
 
 
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with its probabilities together."""
-    shares = {key.removeprefix("p_"): value for key, value in row.items() if key.startswith("p_")}
-    return {key: value for key, value in row.items() if not key.startswith("p_")} | ({"probabilities": shares} if shares else {})
+    """A row with its probabilities together, where the first stood."""
+    answer: dict[str, Any] = {}
+    for key, value in row.items():
+        if key.startswith("p_"):
+            answer.setdefault("probabilities", {})[key.removeprefix("p_")] = value
+        else:
+            answer[key] = value
+    return answer
 
 
 def check_file(out: Path, *, force: bool = False) -> None:

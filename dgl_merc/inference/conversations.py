@@ -92,7 +92,7 @@ def _own_columns(file: CsvFile, expected: Expected) -> list[str]:
         there = [name for name in file.cells if name.startswith(f"{m}_") and name[len(m) + 1 :].isdecimal()]
         if there and set(there) != {f"{m}_{k}" for k in range(width)}:
             raise InputError(
-                f"{at(file.path, line=1)}{m}: expected the {width} columns {m}_0 to {m}_{width - 1}, as {expected.runs} was trained with, "
+                f"{at(file.path, line=1)}{m}: expected the {width} columns {m}_0 to {m}_{width - 1}, as in the training of {expected.runs}, "
                 f"found {len(there)} from {there[0]} to {there[-1]}"
             )
         if any(any(cell.strip() for cell in file.cells[name]) for name in there):
@@ -109,7 +109,7 @@ def _own_columns(file: CsvFile, expected: Expected) -> list[str]:
 def _from_lines(file: BinaryIO, name: str, expected: Expected) -> Iterator[Utterance]:
     for place, line in read_lines(file, name):
         utterance = parse_utterance(read_object(line, place), place, expected.target)
-        expected.check(utterance, place + at(dialogue=utterance.dialogue_id))
+        expected.vectors(utterance, place + at(dialogue=utterance.dialogue_id))  # here a line can be named
         yield utterance
 
 
@@ -129,7 +129,6 @@ def corpus_of(utterances: Iterable[Utterance], expected: Expected, name: str = "
         raise InputError(f"{at(name)}expected at least one utterance, found none")
     number: dict[str, int] = {}
     for u in given:
-        expected.check(u, at(name, dialogue=u.dialogue_id))
         number.setdefault(u.dialogue_id, len(number))
     given = [given[k] for k in _order(given, number, name)]
     counts = pd.Series([u.dialogue_id for u in given], dtype="str")
@@ -143,9 +142,10 @@ def corpus_of(utterances: Iterable[Utterance], expected: Expected, name: str = "
             expected.target: pd.Series([u.label if u.label != "" else None for u in given], dtype=object),
         }
     )
+    vectors = [expected.vectors(u, at(name, dialogue=u.dialogue_id)) for u in given]
     arrays = {}
     for m, width in expected.widths.items():
-        rows = [u.features[m] for u in given if m in u.features]
+        rows = [x[m] for x in vectors if m in x]
         arrays[m] = np.stack(rows) if rows else np.zeros((0, width), dtype=np.float32)
         table[presence_column(m)] = [m in u.features for u in given]
     corpus = Corpus.build(name, table, arrays, {expected.target: expected.kind}, where=name)
@@ -191,7 +191,7 @@ def completed(corpus: Corpus, expected: Expected, name: str) -> Corpus:
             table = table.assign(**{presence_column(m): False})
         elif features[m].shape[1] != width:
             raise InputError(
-                f"{at(name)}{m}: expected vectors of width {width}, as {expected.runs} was trained with, found {features[m].shape[1]}"
+                f"{at(name)}{m}: expected vectors of width {width}, as in the training of {expected.runs}, found {features[m].shape[1]}"
             )
     targets = dict(corpus.targets)
     if expected.target not in targets:
@@ -201,7 +201,7 @@ def completed(corpus: Corpus, expected: Expected, name: str) -> Corpus:
         table = table.assign(**{expected.target: None})
     elif targets[expected.target].to_json() != expected.kind.to_json():
         raise InputError(
-            f"{at(name)}{expected.target}: expected {expected.kind}, as {expected.runs} was trained with; found {targets[expected.target]}"
+            f"{at(name)}{expected.target}: expected {expected.kind}, as in the training of {expected.runs}; found {targets[expected.target]}"
         )
     as_it_is = features.keys() == corpus.features.keys() and expected.target in corpus.targets
     whole = corpus if as_it_is else Corpus.build(corpus.name, table, features, targets, where=name)
@@ -220,5 +220,5 @@ def _noted(corpus: Corpus, expected: Expected, name: str, more: Sequence[str]) -
         raise InputError(f"{at(name)}expected features of {', '.join(expected.widths)}, found none in any utterance{others}")
     total = len(corpus.utterances)
     notes = [f"{m}: {has[m]} of {total} utterances have it; of the others it is absent" for m in expected.widths if has[m] < total]
-    notes += [f"{m}: not among what {expected.runs} was trained with, so it is passed over" for m in more]
+    notes += [f"{m}: no part of the training of {expected.runs}, so it is passed over" for m in more]
     return replace(corpus, notes=tuple(notes))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dgl_merc.errors import DivergedError, InputError, at
 from dgl_merc.graphs import Past, Structure
-from dgl_merc.inference.utterance import Utterance
+from dgl_merc.inference.utterance import Expected, Utterance
 from dgl_merc.models import Output
 from dgl_merc.training.run_folder import SavedRun
 from dgl_merc.training.task import ScoreTask
@@ -55,9 +55,13 @@ class Stream:
             raise ValueError(f"expected runs, and window and dialogues of at least 1, got {len(runs)} runs, {window} and {dialogues}")
         self.window, self.dialogues = window, dialogues
         self.task = runs[0].task
-        self._widths: dict[str, int] = {}
         for run in runs:
-            self._fit(run, runs[0])
+            if not run.spec.causal:
+                raise InputError(
+                    f"{at(run.path)}expected a causal run, which hears nothing later, found one that hears whole dialogues; "
+                    f"fit one with --set graph.causal=true"
+                )
+        self.expected = Expected.of(runs)
         self._listeners = [_Listener(run, device) for run in runs]
         self._heard: OrderedDict[str, _Dialogue] = OrderedDict()  # the one that was silent for longest first
 
@@ -66,7 +70,7 @@ class Stream:
 
         Returns:
             ``dialogue_id``, ``position`` (from 0), ``speaker``, ``predicted``, ``probabilities`` (class -> p; of runs that learn scores
-            ``score`` instead), then what else the model says of it, None where it says nothing. Nothing but what JSON can hold.
+            ``predicted_score`` instead), then what else the model says of it, None where it says nothing. Nothing but what JSON can hold.
 
         Raises:
             InputError: features that no run takes, of another width, or that are not finite; or an answer that is not. The utterance
@@ -99,38 +103,15 @@ class Stream:
         """Forget a dialogue: what comes under its name begins a new one. Of one that is not known there is nothing to forget."""
         self._heard.pop(dialogue_id, None)
 
-    def _fit(self, run: SavedRun, first: SavedRun) -> None:
-        """Whether a run can listen, beside the first."""
-        where, task = at(run.path), run.task
-        if not run.spec.causal:
-            raise InputError(
-                f"{where}expected a causal run, which hears nothing later, found one that hears whole dialogues; "
-                f"fit one with --set graph.causal=true"
-            )
-        if task != self.task or type(task) is not type(self.task):
-            raise InputError(f"{where}expected a run that learns what {first.path} does, found another target or other classes")
-        for m, width in run.data["widths"].items():
-            if self._widths.setdefault(m, width) != width:
-                raise InputError(f"{where}{m}: expected vectors of width {self._widths[m]}, as the other runs take, found {width}")
-
     def _checked(self, utterance: Utterance, place: str) -> Vectors:
-        """The features, float32 [width] each."""
-        checked: dict[str, npt.NDArray[np.float32]] = {}
-        for m, given in utterance.features.items():
-            if m not in self._widths:
-                raise InputError(f"{place}expected features of {', '.join(self._widths)}, found {m}; leave it out")
-            x = np.asarray(given)
-            if x.shape != (self._widths[m],) or x.dtype.kind not in "fiu":
-                raise InputError(f"{place}{m}: expected {self._widths[m]} numbers, found {x.dtype} {list(x.shape)}")
-            with np.errstate(over="ignore"):
-                checked[m] = x.astype(np.float32, copy=False)
-            if not np.isfinite(checked[m]).all():
-                raise InputError(f"{place}{m}: expected finite numbers of float32, found others; a modality that is absent is left out")
-        return checked
+        """The features, of the runs' modalities alone: in a stream nobody reads notes."""
+        if strange := [m for m in utterance.features if m not in self.expected.widths]:
+            raise InputError(f"{place}expected features of {', '.join(self.expected.widths)}, found {strange[0]}; leave it out")
+        return self.expected.vectors(utterance, place)
 
     def _in_words(self, answers: npt.NDArray[np.float64]) -> dict[str, Any]:
         if isinstance(self.task, ScoreTask):
-            return {"score": float(answers[0])}
+            return {"predicted_score": float(answers[0])}
         return {"probabilities": dict(zip(self.task.names, answers.tolist(), strict=True))}
 
 

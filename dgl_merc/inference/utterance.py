@@ -45,7 +45,7 @@ class Expected:
         widths: modality -> width of a vector.
         target: the name of what is learnt.
         kind: what may stand in it.
-        runs: names for people.
+        runs: their folders, for people.
     """
 
     widths: Mapping[str, int]
@@ -70,16 +70,26 @@ class Expected:
                 of_width.setdefault(m, run)
         return cls(widths, runs[0].task.target, runs[0].task.kind, ", ".join(str(run.path) for run in runs))
 
-    def check(self, utterance: Utterance, place: str) -> None:
-        """Hold the features of an utterance to what the runs take. A modality that none takes is passed over.
+    def vectors(self, utterance: Utterance, place: str) -> dict[str, npt.NDArray[np.float32]]:
+        """The features of an utterance that the runs take, [width] float32 each.
 
         Args:
-            utterance: with features of finite numbers.
+            utterance: as it came.
             place: how a message begins.
 
         Raises:
-            InputError: a vector of another width.
+            InputError: a vector of another width, or of something else than finite numbers.
         """
-        for m, x in utterance.features.items():
-            if m in self.widths and x.shape != (self.widths[m],):
-                raise InputError(f"{place}{m}: expected {self.widths[m]} numbers, as {self.runs} was trained with, found {len(x)}")
+        found: dict[str, npt.NDArray[np.float32]] = {}
+        for m, width in self.widths.items():
+            if m not in utterance.features:
+                continue
+            x = np.asarray(utterance.features[m])
+            if x.shape != (width,) or x.dtype.kind not in "fiu":
+                said = len(x) if x.ndim == 1 and x.dtype.kind in "fiu" else f"{x.dtype} {list(x.shape)}"
+                raise InputError(f"{place}{m}: expected {width} numbers, as in the training of {self.runs}, found {said}")
+            with np.errstate(over="ignore"):
+                found[m] = x.astype(np.float32, copy=False)
+            if not np.isfinite(found[m]).all():
+                raise InputError(f"{place}{m}: expected finite numbers of float32, found others; a modality that is absent is left out")
+        return found

@@ -87,7 +87,7 @@ def _details(output: Output, before: Sequence[Mapping[str, Floats]]) -> dict[str
 
 
 def averaged(parts: Sequence[Predictions]) -> Predictions:
-    """The mean of what several models answer of the same utterances, in float64; of details, those that all of them give.
+    """The mean of what several models answer of the same utterances, in float64; of a detail, over the models that say something.
 
     Args:
         parts: one or more, of the same rows; one alone is given back as it is.
@@ -100,13 +100,17 @@ def averaged(parts: Sequence[Predictions]) -> Predictions:
         raise ValueError("parts must be of the same utterances")
     if len(parts) == 1:
         return first
-    shared = [name for name in first.details if all(name in part.details for part in parts)]
-    details = {name: _mean([part.details[name] for part in parts]) for name in shared}
+    names = dict.fromkeys(name for part in parts for name in part.details)
+    details = {name: _mean([part.details[name] for part in parts if name in part.details]) for name in names}
     return Predictions(_mean([part.answers for part in parts]), first.rows, details)
 
 
 def _mean(values: Sequence[Floats]) -> Floats:
-    return np.asarray(np.mean(values, axis=0, dtype=np.float64), dtype=np.float32)
+    """Over the first axis, NaN left out; NaN where all are."""
+    stacked = np.array(values, dtype=np.float64)
+    known = ~np.isnan(stacked)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, stacked, 0.0).sum(axis=0) / known.sum(axis=0), dtype=np.float32)
 
 
 def prediction_table(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import re
 import subprocess
@@ -35,7 +37,7 @@ def run(block: str, folder: Path, meld: Path | None = None) -> str:
 
 
 def test_every_command_block_is_run():
-    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table", "sentiment"}
+    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table", "predict", "sentiment"}
     for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL):
         assert "dglmerc" not in block or block in BLOCKS.values(), f"a block of commands that no test runs:\n{block}"
 
@@ -45,6 +47,14 @@ def test_your_own_conversations(tmp_path):
     out = run(BLOCKS["table"], tmp_path)
     assert "Graphs of 3 dialogues in data/talk-graphs" in out
     assert (tmp_path / "data/talk-graphs/manifest.json").is_file()
+    out = run(BLOCKS["predict"], tmp_path)
+    assert "3 utterances of 1 dialogues answered: answers.csv" in out
+    answers = list(csv.DictReader((tmp_path / "answers.csv").open()))
+    assert [row["speaker"] for row in answers] == ["Ana", "Ben", "Ana"]
+    streamed = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    for row, line in zip(answers, streamed, strict=False):  # causal: what comes later changes nothing
+        assert {c: float(row[f"p_{c}"]) for c in line["probabilities"]} == pytest.approx(line["probabilities"], abs=1e-6)
+    assert len(streamed) == 2
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_your_own_conversations(tmp_path):
     assert (tmp_path / "data/talk-graphs/manifest.json").is_file()
     out = run(BLOCKS["predict"], tmp_path)
     assert "3 utterances of 1 dialogues answered: answers.csv" in out
-    answers = list(csv.DictReader((tmp_path / "answers.csv").open()))
+    answers = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
     assert [row["speaker"] for row in answers] == ["Ana", "Ben", "Ana"]
     streamed = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     for row, line in zip(answers, streamed, strict=False):  # causal: what comes later changes nothing

@@ -92,8 +92,8 @@ def _own_columns(file: CsvFile, expected: Expected) -> list[str]:
         there = [name for name in file.cells if name.startswith(f"{m}_") and name[len(m) + 1 :].isdecimal()]
         if there and set(there) != {f"{m}_{k}" for k in range(width)}:
             raise InputError(
-                f"{at(file.path, line=1)}{m}: expected the {width} columns {m}_0 to {m}_{width - 1}, as in the training of {expected.runs}, "
-                f"found {len(there)} from {there[0]} to {there[-1]}"
+                f"{at(file.path, line=1)}{m}: expected the {width} columns {m}_0 to {m}_{width - 1}, as in the training of "
+                f"{expected.runs}, found {len(there)} from {there[0]} to {there[-1]}"
             )
         if any(any(cell.strip() for cell in file.cells[name]) for name in there):
             specs.append(f"{m}=columns:{m}_0..{m}_{width - 1}" if width > 1 else f"{m}=columns:{m}_0")
@@ -200,9 +200,8 @@ def completed(corpus: Corpus, expected: Expected, name: str) -> Corpus:
         targets[expected.target] = expected.kind
         table = table.assign(**{expected.target: None})
     elif targets[expected.target].to_json() != expected.kind.to_json():
-        raise InputError(
-            f"{at(name)}{expected.target}: expected {expected.kind}, as in the training of {expected.runs}; found {targets[expected.target]}"
-        )
+        found = targets[expected.target]
+        raise InputError(f"{at(name)}{expected.target}: expected {expected.kind}, as in the training of {expected.runs}; found {found}")
     as_it_is = features.keys() == corpus.features.keys() and expected.target in corpus.targets
     whole = corpus if as_it_is else Corpus.build(corpus.name, table, features, targets, where=name)
     return _noted(replace(whole, notes=()), expected, name, [m for m in corpus.modalities if m not in expected.widths])

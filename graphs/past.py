@@ -133,7 +133,10 @@ class Past:
 
 
 class _Rows:
-    """Rows of one turn, in memory that has room behind them: to add one is to write one. ``first``: the first that is still heard."""
+    """Rows of one turn, in memory that has room behind them: to add one is to write one.
+
+    ``first`` is the first that is still heard, ``fresh`` how many the last pass has written behind those that are kept.
+    """
 
     def __init__(self) -> None:
         self.parts: list[Tensor] = []
@@ -154,7 +157,6 @@ class _Rows:
 
     def keep(self, position: int) -> None:
         self.positions += [position] * self.fresh
-        self.fresh = 0
 
     def _move(self, new: Sequence[Tensor]) -> None:
         """To new memory, with room for half as many again; those that are not heard any more stay behind."""

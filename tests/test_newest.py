@@ -110,11 +110,12 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def dialogue(spec: GraphSpec, length: int, seed: int = 1) -> Structure:
-    """With absences, among them utterances without anything, also the first; text alone at the next two."""
+    """With absences: the first and another utterance have nothing, then comes text alone, then text and audio before anything visual."""
     s = structure_for(spec, [length], drop=0.4, seed=seed)
     presence = s.presence.clone()
     presence[[0, length // 2]] = False
     presence[1:3] = torch.tensor([True] + [False] * (len(spec.modalities) - 1))
+    presence[3] = torch.arange(len(spec.modalities)) < 2
     return replace(s, presence=presence)
 
 

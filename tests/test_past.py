@@ -71,6 +71,7 @@ def test_a_pass_that_is_not_kept_leaves_nothing():
                 p.begin()
                 p.recall(1, row(-7.0, -8.0, -9.0))
                 p.leave(p.turn(), None, [row(-1.0)])
+                p.leave(1, 5, [row(-1.0)])
                 assert p.state(1, None) != (row(-1.0),)
             p.begin()
             got = p.recall(1, row(position))

@@ -26,7 +26,7 @@ def check_average(runs: Sequence[SavedRun]) -> None:
     """
     first = runs[0]
     for run in runs:
-        if (run.task, type(run.task)) != (first.task, type(first.task)):
+        if run.task != first.task:
             found, wanted = (f"{r.task.target} ({', '.join(r.names)}; data.learn={r.settings.data.learn})" for r in (run, first))
             raise InputError(f"{at(run.path)}expected a run of {wanted}, as {first.path} is, to average the two; found one of {found}")
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgl_merc.cli.options import DEVICE, JOBS, SEEDS, SET, STORE, THREADS, choose_device, choose_jobs, seeds_from
+from dgl_merc.cli.options import DEVICE, JOBS, SEEDS, SET, STORE, THREADS, choose_device, choose_jobs, seeds_from, started
 from dgl_merc.errors import InputError
 
 if TYPE_CHECKING:
     from dgl_merc.models import Model
     from dgl_merc.training.loop import Look
+    from dgl_merc.training.processes import Processes
+    from dgl_merc.training.settings import Settings
     from dgl_merc.training.source import Source
 
 __all__ = ["fit"]
@@ -56,8 +59,14 @@ def fit(
     The epoch is chosen on dev (drawn by dialogue where the corpus has none); test is evaluated once, afterwards. The run folder holds
     settings, hashes, predictions, weights, metrics and report.html. With --seeds, --folds or --fold-by it holds a run folder for each, and
     the report of them together.
+
+    Under torchrun --nproc-per-node N -m dgl_merc.cli fit ..., N processes train one model: each takes its share of every batch.
     """
+    rank, count = started()
+    if count > 1:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # before torch: DDP has a warning where every parameter had a part in a step
     from dgl_merc.cli.console import print_line
+    from dgl_merc.training.processes import joined
     from dgl_merc.training.settings import load_settings
     from dgl_merc.training.source import opened_once
 
@@ -67,18 +76,29 @@ def fit(
         if given[key]:
             words = (*words, f"data.{key}={json.dumps(given[key])}")  # TOML's quotes: a column may be called true, or 1.5
     settings = load_settings(preset, words, seed)
-    source = opened_once(store)
-    device = choose_device(device, threads)
-    size = f"{len(source.corpus)} dialogues, {len(source.corpus.utterances)} utterances, {', '.join(source.spec.modalities)}"
     several = given["seeds"] or ((settings.data.folds or settings.data.fold_by) and not settings.data.fold)
-    print_line(f"Fitting {preset} to {source.corpus.name}: {size}" + ("" if several else f"; seed {seed}"))
-    if several:
-        _fit_several(source, store, preset, words, settings, out, device, threads, given)
-        return
+    if several and count > 1:
+        raise InputError("torchrun's processes share one run; seeds and folds run beside each other without it: dglmerc fit ... --jobs N")
+    device = choose_device(device, threads)
+    with joined(rank, count, device) as processes:
+        source = processes.together(lambda: opened_once(store))
+        if rank == 0:
+            size = f"{len(source.corpus)} dialogues, {len(source.corpus.utterances)} utterances, {', '.join(source.spec.modalities)}"
+            at_once = f"; {count} processes" if count > 1 else ""
+            print_line(f"Fitting {preset} to {source.corpus.name}: {size}" + ("" if several else f"; seed {seed}{at_once}"))
+        if several:
+            _fit_several(source, store, preset, words, settings, out, device, threads, given)
+        else:
+            _fit_one(source, preset, settings, out, device, processes, given)
+
+
+def _fit_one(
+    source: Source, preset: str, settings: Settings, out: Path | None, device: str, processes: Processes, given: dict[str, Any]
+) -> None:
     from dgl_merc.files import resolved
     from dgl_merc.training.run import fit as run_fit
 
-    shown = out or Path("runs") / f"{preset}-{source.name}-seed{seed}"
+    shown = out or Path("runs") / f"{preset}-{source.name}-seed{settings.seed}"
     place = resolved(shown)
     metrics = run_fit(
         source.corpus,
@@ -89,9 +109,11 @@ def fit(
         command=["dglmerc", *sys.argv[1:]],
         device=device,
         on_look=_print_look,
+        processes=processes,
         **{key: given[key] for key in ("force", "resume", "oracle")},
     )
-    _print_result(metrics, place, shown)
+    if processes.rank == 0:
+        _print_result(metrics, place, shown)
 
 
 def _fit_several(

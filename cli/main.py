@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from typing import IO, Any
 
 import click
@@ -19,6 +20,7 @@ from dgl_merc.cli.env import env
 from dgl_merc.cli.evaluate import evaluate
 from dgl_merc.cli.fit import fit
 from dgl_merc.cli.import_corpus import import_corpus
+from dgl_merc.cli.options import started
 from dgl_merc.cli.predict import predict
 from dgl_merc.cli.verify import verify
 from dgl_merc.errors import InputError, is_out_of_memory
@@ -27,13 +29,28 @@ from dgl_merc.version import __version__
 __all__ = ["Commands", "main"]
 
 
+_GRACE = 60.0  # seconds
+
+
 class Failure(click.ClickException):
-    """One line on stderr, exit code 2."""
+    """One line on stderr, exit code 2; of several processes, all of which have it, the first prints it.
+
+    Args:
+        message: the line.
+        own: of several processes, this one alone may have it, and prints it.
+    """
 
     exit_code = 2
 
+    def __init__(self, message: str, *, own: bool = False) -> None:
+        super().__init__(message)
+        self.own = own
+
     def show(self, file: IO[Any] | None = None) -> None:
         """Print ``dglmerc: error: ...``."""
+        if started()[0] and not self.own:
+            time.sleep(_GRACE)  # at the first exit torchrun ends the others, even one that has not come to its line yet
+            return
         click.echo(f"dglmerc: error: {self.message}", file=file, err=file is None)
 
 
@@ -46,6 +63,14 @@ class Commands(click.Group):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
             raise _failure(error) from None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was named, if several processes can do it."""
+        found = super().resolve_command(ctx, args)
+        if found[0] != "fit" and started()[1] > 1:
+            beside = "; its runs are made beside each other with --jobs" if found[0] == "ablate" else ""
+            raise InputError(f"dglmerc {found[0]} runs in one process: call it without torchrun{beside}")
+        return found
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
@@ -62,11 +87,12 @@ class Commands(click.Group):
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise Failure(_in_words(error)) from None
+            raise Failure(_in_words(error), own=True) from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise Failure(f"memory does not suffice ({str(error).splitlines()[0] if str(error) else 'MemoryError'})") from None
+            said = str(error).splitlines()[0] if str(error) else "MemoryError"
+            raise Failure(f"memory does not suffice ({said})", own=True) from None
         except KeyboardInterrupt:
             click.echo(
                 "dglmerc: interrupted; nothing was left half-written, and the same command goes on with it (fit: with --resume)", err=True

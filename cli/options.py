@@ -9,7 +9,7 @@ import click
 
 from dgl_merc.errors import InputError
 
-__all__ = ["DEVICE", "JOBS", "SEEDS", "SET", "STORE", "THREADS", "choose_device", "choose_jobs", "seeds_from"]
+__all__ = ["DEVICE", "JOBS", "SEEDS", "SET", "STORE", "THREADS", "choose_device", "choose_jobs", "seeds_from", "started"]
 
 SEEDS = (1 << 32) - 1
 """The greatest seed."""
@@ -30,15 +30,24 @@ THREADS = click.option(
 JOBS = click.option("--jobs", type=click.IntRange(1, 1024), help="Runs at once.  [default: one per free CPU; one on a GPU]")
 
 
+def started() -> tuple[int, int]:
+    """Which process this is, from 0, and how many torchrun started; (0, 1) without torchrun."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
 def choose_device(name: str, threads: int) -> str:
-    """A device that is there.
+    """A device that is there; where torchrun started several processes, each has a GPU of its own, or all the CPU.
 
     Raises:
-        InputError: none of that name.
+        InputError: none of that name, or fewer GPUs than processes.
     """
     import torch
 
     torch.set_num_threads(threads)
+    if started()[1] > 1:
+        return _own_device(name, torch.cuda.device_count())
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -46,6 +55,18 @@ def choose_device(name: str, threads: int) -> str:
     except (RuntimeError, AssertionError, ImportError) as error:
         raise InputError(f"--device {name}: expected a device of this machine, such as cpu ({str(error).splitlines()[0]})") from None
     return name
+
+
+def _own_device(name: str, gpus: int) -> str:
+    """Of one of several processes on this machine."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {name}: expected auto, cpu or cuda under torchrun, which gives each process a GPU of its own")
+    if name == "cpu" or (name == "auto" and not gpus):
+        return "cpu"
+    local, here = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    if here > gpus:
+        raise InputError(f"--device {name}: expected a GPU for each of {here} processes, found {gpus}; start fewer, or pass --device cpu")
+    return f"cuda:{local}"
 
 
 def choose_jobs(jobs: int | None, device: str, threads: int, runs: int) -> int:

@@ -73,6 +73,7 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         inner = [a for a in get_args(hint) if a is not type(None)]
         return None if value is None else _convert(inner[0], value, where, key)
     if get_origin(hint) is Literal:
+        value = str(value) if isinstance(value, int) and str(value) in get_args(hint) else value  # as in _plain, a number serves as a name
         if value not in get_args(hint):
             raise InputError(f"{where}: {key} must be one of {', '.join(map(str, get_args(hint)))}, found {value!r}")
         return value

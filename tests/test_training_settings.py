@@ -52,6 +52,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "averaging_decay": ("averaging=ema", "averaging_decay=.5"),
     "averaging_from": ("averaging=ema", "averaging_from=2"),
     "modality_dropout": ("modality_dropout=.5",),
+    "precision": ("precision=bf16-mixed",),
 }
 
 

@@ -2,7 +2,7 @@
 
     lambda L_A = lambda (gamma_1 L_IA + gamma_2 L_PA + gamma_3 L_LSA)
 
-Each loss is in a file of its own; none is made whose factor is 0.
+Each loss is in a file of its own; none is made whose factor is 0. With several processes, each is of the utterances of all of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dgl_merc.graphs import Structure
+from dgl_merc.losses import processes
 from dgl_merc.losses.instance_alignment import HardSame, instance_alignment
 from dgl_merc.losses.latent_alignment import latent_alignment
 from dgl_merc.losses.prototype_alignment import prototype_alignment
@@ -115,6 +116,10 @@ class Alignment(nn.Module):
             Name -> [], times lambda and its gamma.
         """
         o, losses = self.options, {}
+        if labels is None:
+            labels = structure.lengths.new_full((structure.num_utterances,), -1)
+        if processes.count() > 1:
+            structure, z, mean, sigma, labels = _of_all_processes(structure, z, mean, sigma, labels)
         if o.weight * o.instance:
             losses["instance alignment"] = o.weight * o.instance * self._instance(structure, z, labels)
         if self.prototypes is not None:
@@ -126,12 +131,22 @@ class Alignment(nn.Module):
             losses["latent alignment"] = o.weight * o.latent * latent_alignment(structure, mean, sigma)
         return losses
 
-    def _instance(self, structure: Structure, z: Mapping[str, Tensor], labels: Tensor | None) -> Tensor:
-        if labels is None:
-            labels = structure.lengths.new_full((structure.num_utterances,), -1)
+    def _instance(self, structure: Structure, z: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         of_items = torch.cat([labels.index_select(0, structure.nodes[m]) for m in z])
         sizes = torch.tensor([len(rows) for rows in z.values()], device=labels.device)
         modality = torch.repeat_interleave(torch.arange(len(z), device=labels.device), sizes)
         items = torch.cat(list(z.values()))
         temperature, offset = (table.to(labels.device) for table in self.pairs)
         return instance_alignment(items, of_items, modality, temperature, offset, hard_same=self.options.hard_same)
+
+
+def _of_all_processes(
+    structure: Structure, z: Mapping[str, Tensor], mean: Mapping[str, Tensor], sigma: Mapping[str, Tensor], labels: Tensor
+) -> tuple[Structure, dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """The same of the utterances of all processes, as if of one dialogue: these losses ask who has what, not who talks to whom."""
+    spec = structure.spec
+    known = processes.gathered(torch.cat([labels[:, None], structure.presence.long()], 1))
+    every = Structure(known.new_tensor([len(known)]), known[:, 1:].bool(), torch.zeros_like(known[:, 0]), spec)
+    rows = {m: processes.gathered(torch.cat([z[m], mean[m], sigma[m]], 1)).chunk(3, 1) for m in spec.modalities}
+    all_z, all_mean, all_sigma = ({m: rows[m][k] for m in spec.modalities} for k in range(3))
+    return every, all_z, all_mean, all_sigma, known[:, 0]

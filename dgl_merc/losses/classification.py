@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dgl_merc.losses.processes import mean
+
 __all__ = ["class_weights", "cross_entropy"]
 
 _POWERS = {"balanced": 1.0, "sqrt": 0.5}
@@ -35,7 +37,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, weights: Tensor | None = No
         smoothing: from 0 to less than 1: this share of the target is spread evenly over the classes, the label's included.
 
     Returns:
-        [] in float32 at least; 0, with a gradient of 0, where nothing is labelled, or nothing whose weight is not 0.
+        [] in float32 at least; 0, with a gradient of 0, where nothing is labelled, or nothing whose weight is not 0. With several
+        processes, see :mod:`dgl_merc.losses.processes`.
 
     Raises:
         ValueError: other shapes, or a focal or smoothing outside its range.
@@ -57,10 +60,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, weights: Tensor | None = No
     if focal:
         total = (total * (focal * _log_of_the_rest(logits, labels)).exp()).sum()
     known = labels >= 0
-    if weights is None:
-        return total / known.sum().clamp_min(1)
-    mass = (weights[labels.clamp_min(0)] * known).sum()
-    return torch.where(mass > 0, total / torch.where(mass > 0, mass, 1.0), 0.0)  # smoothed, the total need not be 0 where the mass is
+    # Smoothed, the total need not be 0 where the mass is.
+    return mean(total, known.sum() if weights is None else (weights[labels.clamp_min(0)] * known).sum())
 
 
 def _log_of_the_rest(logits: Tensor, labels: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dgl_merc.losses.processes import mean
+
 __all__ = ["cosine_error"]
 
 
@@ -21,7 +23,8 @@ def cosine_error(guess: Tensor, x: Tensor) -> Tensor:
         x: [N, D]; the cosine with a zero row is 0.
 
     Returns:
-        [] in float32 at least; 0, with a gradient of 0, where N is 0.
+        [] in float32 at least; 0, with a gradient of 0, where N is 0. With several processes, N is that of all of them:
+        :mod:`dgl_merc.losses.processes`.
 
     Raises:
         ValueError: shapes that differ.
@@ -33,4 +36,4 @@ def cosine_error(guess: Tensor, x: Tensor) -> Tensor:
         raise ValueError(f"guess and x must both be [N, D], found {list(guess.shape)} and {list(x.shape)}")
     dtype = torch.promote_types(guess.dtype, torch.float32)
     error = 1.0 - torch.nn.functional.cosine_similarity(guess.to(dtype), x.to(dtype), dim=-1)
-    return error.sum() / max(len(error), 1)
+    return mean(error.sum(), torch.tensor(len(error), device=error.device))

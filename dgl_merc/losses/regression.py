@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dgl_merc.losses.processes import mean
+
 __all__ = ["absolute_error"]
 
 
@@ -21,7 +23,8 @@ def absolute_error(guess: Tensor, scores: Tensor) -> Tensor:
         scores: [U]; NaN = unlabelled: context only, no part in the loss.
 
     Returns:
-        [] in float32 at least; 0, with a gradient of 0, where there is no score.
+        [] in float32 at least; 0, with a gradient of 0, where there is no score. With several processes, see
+        :mod:`dgl_merc.losses.processes`.
 
     Raises:
         ValueError: other shapes.
@@ -34,4 +37,4 @@ def absolute_error(guess: Tensor, scores: Tensor) -> Tensor:
     known = ~scores.isnan()
     dtype = torch.promote_types(guess.dtype, torch.float32)
     error = (guess[known].to(dtype) - scores[known].to(dtype)).abs()
-    return error.sum() / max(len(error), 1)
+    return mean(error.sum(), known.sum())

@@ -34,6 +34,7 @@ class Batch:
         labels: [U] int64, -1 = unlabelled.
         truth: [U] what the loss compares with: the labels, or float32 scores, NaN = unlabelled.
         rows: [U] the utterances' rows in the corpus.
+        before: utterances that stand before these in the batch that they are a process's share of.
     """
 
     structure: Structure
@@ -41,11 +42,14 @@ class Batch:
     labels: Tensor
     truth: Tensor
     rows: Numbers
+    before: int = 0
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         features = {m: x.to(device, non_blocking=True) for m, x in self.features.items()}
-        return Batch(self.structure.to(device), features, self.labels.to(device), self.truth.to(device), self.rows)
+        return replace(
+            self, structure=self.structure.to(device), features=features, labels=self.labels.to(device), truth=self.truth.to(device)
+        )
 
     def without(self, drop: Flags) -> Batch:
         """The same utterances with some modalities absent: their nodes are gone, as if they had never been recorded.
@@ -56,7 +60,13 @@ class Batch:
         s = self.structure
         keep = s.presence & ~torch.from_numpy(drop).to(s.presence.device)
         features = {m: x[keep[:, k][s.presence[:, k]]] for k, (m, x) in enumerate(self.features.items())}
-        return Batch(replace(s, presence=keep), features, self.labels, self.truth, self.rows)
+        return replace(self, structure=replace(s, presence=keep), features=features)
+
+    def blank(self) -> Batch:
+        """The same utterances without any modality and unlabelled: nothing of them has a part in a loss."""
+        unknown = torch.nan if self.truth.is_floating_point() else -1
+        labels, truth = torch.full_like(self.labels, -1), torch.full_like(self.truth, unknown)
+        return replace(self.without(np.ones(self.structure.presence.shape, dtype=np.bool_)), labels=labels, truth=truth)
 
 
 def draw_drops(presence: Flags, rate: float, rng: np.random.Generator) -> Flags:
@@ -148,6 +158,19 @@ class DialogueData:
         batch = Batch(structure, features, torch.from_numpy(self.labels[rows]), self.truth[at], rows)
         return batch if self.drop is None else batch.without(self.drop[rows])
 
-    def batches(self, dialogues: Numbers, size: int) -> Iterator[Batch]:
-        """Batches of ``size`` dialogues, in this order."""
-        return (self.batch(dialogues[lo : lo + size]) for lo in range(0, len(dialogues), size))
+    def share(self, dialogues: Numbers, part: int, parts: int) -> Batch:
+        """One of several parts of the batch of these dialogues, alike in number; where there are too few, a blank dialogue.
+
+        Args:
+            dialogues: of the whole batch, at least one.
+            part: from 0.
+            parts: at least 1.
+        """
+        lo, hi = (len(dialogues) * k // parts for k in (part, part + 1))
+        if lo == hi:
+            return self.batch(dialogues[:1]).blank()
+        return replace(self.batch(dialogues[lo:hi]), before=int(self.corpus.lengths[dialogues[:lo]].sum()))
+
+    def batches(self, dialogues: Numbers, size: int, part: int = 0, parts: int = 1) -> Iterator[Batch]:
+        """Batches of ``size`` dialogues, in this order; with several parts, one's share of each."""
+        return (self.share(dialogues[lo : lo + size], part, parts) for lo in range(0, len(dialogues), size))

@@ -9,14 +9,17 @@ split: a :class:`Trainer` sees training and dev dialogues only, and whoever has 
 
 The order of epoch e is the e-th permutation of a generator of the seed, so that a state needs no more than counters, weights, moments and
 torch's generator (dropout).
+
+With several processes each knows this order and takes its share of every batch; losses and gradients are those of the whole batch
+(:mod:`dgl_merc.losses.processes`), so all make the same step. The first one looks at dev and tells the others.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,13 +28,15 @@ from torch import Tensor
 from dgl_merc.errors import DivergedError, InputError
 from dgl_merc.evaluation.metrics import weighted_f1
 from dgl_merc.losses import class_weights
+from dgl_merc.losses.processes import total
 from dgl_merc.models import Model
 from dgl_merc.training.checkpoint import Checkpoint
 from dgl_merc.training.data import Batch, DialogueData, Flags, Numbers, draw_drops
 from dgl_merc.training.optimisation import average_model, learning_rate, make_optimiser, set_learning_rate
 from dgl_merc.training.prediction import predict
+from dgl_merc.training.processes import ALONE, Processes
 from dgl_merc.training.settings import TrainingSettings
-from dgl_merc.training.state import pack, unpack
+from dgl_merc.training.state import generators, pack, unpack
 
 __all__ = ["Look", "OnLook", "Trained", "Trainer"]
 
@@ -101,8 +106,9 @@ class Trainer:
         settings: how.
         seed: of the order of dialogues and of dropped modalities. (Dropout draws from torch's generator.)
         device: where.
-        checkpoint: where states are saved, and taken up from.
-        on_look: called after each look.
+        checkpoint: where states are saved, and taken up from (by the first process).
+        on_look: called after each look (by the first process).
+        processes: that train the model together.
 
     Raises:
         InputError: nothing to learn or to choose by.
@@ -120,14 +126,16 @@ class Trainer:
         device: torch.device | str = "cpu",
         checkpoint: Checkpoint | None = None,
         on_look: OnLook | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         trained = _rows_of(data, training, "training", data.task.known(data.truth).numpy())
         _rows_of(data, dev, "dev", data.labels >= 0)
         self.model, self.data, self.training, self.dev, self.settings = model, data, training, dev, settings
-        self.seed, self.device, self.checkpoint, self.on_look = seed, device, checkpoint, on_look
+        self.seed, self.device, self.checkpoint, self.on_look, self.processes = seed, device, checkpoint, on_look, processes
         self.steps_per_epoch = -(-len(training) // settings.batch_size)
         self.optimiser = make_optimiser(model.parameters(), settings)
         self.averaged = average_model(model, settings)
+        self.forward = processes.forward(model, settings.precision, device)
         weights = class_weights(data.labels[trained], len(data.task.names), settings.class_weights)
         self.class_weights = None if weights is None else weights.to(device)
         self.progress = _Progress()
@@ -143,14 +151,14 @@ class Trainer:
         """
         self._take_up()
         order = np.random.default_rng(np.random.SeedSequence([self.seed, 1]))
-        done, begun = 0, time.perf_counter()
+        done, begun, size = 0, time.perf_counter(), self.settings.batch_size
         while not self._finished():
             dialogues = order.permutation(self.training)
             done += self.steps_per_epoch
             if done <= self.progress.step:  # an epoch of before the state was saved: its order is drawn and passed over
                 continue
             first = self.steps_per_epoch - (done - self.progress.step)
-            for batch in self.data.batches(dialogues[first * self.settings.batch_size :], self.settings.batch_size):
+            for batch in self.data.batches(dialogues[first * size :], size, self.processes.rank, self.processes.count):
                 self._step(batch)
                 if self._due():
                     self._look(time.perf_counter() - begun)
@@ -178,26 +186,31 @@ class Trainer:
         """One gradient step. A batch with nothing to learn takes none, but counts: masks and rates are functions of the step."""
         s, step, task = self.settings, self.progress.step, self.data.task
         if s.modality_dropout:
-            rng = np.random.default_rng(np.random.SeedSequence([self.seed, 2, step]))
-            batch = batch.without(draw_drops(batch.structure.presence.numpy(), s.modality_dropout, rng))
+            batch = batch.without(self._drops(batch, step))
         batch = batch.to(self.device)
-        count = int(task.known(batch.truth).sum())
+        count = int(total(task.known(batch.truth).sum()))
         self.model.train()
-        output = self.model(batch.structure, batch.features, step=step, labels=batch.labels)
+        output = self.forward(batch.structure, batch.features, step=step, labels=batch.labels)
         loss = task.loss(output.logits, batch.truth, s, self.class_weights) + sum(output.losses.values())
         self.progress.step += 1
         if not count:
             return
         set_learning_rate(self.optimiser, learning_rate(s, step, self.steps_per_epoch))
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if s.clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
         self.optimiser.step()
         if self.averaged is not None and step >= s.averaging_from * self.steps_per_epoch:
             self.averaged.update_parameters(self.model)
-        self.progress.total += float(loss.detach()) * count
+        self.progress.total += float(total(loss)) / self.processes.count * count
         self.progress.labelled += count
+
+    def _drops(self, batch: Batch, step: int) -> Flags:
+        """[U, M] what modality dropout takes: one draw for the whole batch, of which this is the part of the batch's utterances."""
+        presence = batch.structure.presence.numpy()
+        numbers = np.random.PCG64(np.random.SeedSequence([self.seed, 2, step]))
+        return draw_drops(presence, self.settings.modality_dropout, np.random.Generator(numbers.advance(batch.before * presence.shape[1])))
 
     def _judged(self) -> Model:
         """The model as dev and test see it."""
@@ -206,6 +219,17 @@ class Trainer:
         return cast(Model, self.averaged.module)
 
     def _look(self, seconds: float) -> None:
+        look = self.processes.first(lambda: self._judge(seconds))
+        self.history.append(look)
+        self.progress = _Progress(look.step)
+        best = self._best()
+        if best is look:
+            self.best_weights = {name: value.detach().clone() for name, value in self._judged().state_dict().items()}
+        random = self.processes.each(generators(self.device))
+        self.processes.first(lambda: self._save(best, random))
+
+    def _judge(self, seconds: float) -> Look:
+        """What dev says of the model as it is."""
         p, s = self.progress, self.settings
         epoch = p.step / self.steps_per_epoch
         loss = p.total / max(p.labelled, 1)
@@ -214,33 +238,34 @@ class Trainer:
                 f"epoch {epoch:.4g}: the loss is {loss}; lower training.lr (now {s.lr}), or clip gradients (training.clip, now {s.clip})"
             )
         begun = time.perf_counter()
-        model = self._judged()
-        answers, rows, _ = predict(model, self.data, self.dev, device=self.device)
+        answers, rows, _ = predict(self._judged(), self.data, self.dev, device=self.device)
         f1 = weighted_f1(self.data.labels[rows], self.data.task.predicted(answers))
         rate = learning_rate(s, p.step - 1, self.steps_per_epoch)
-        self.history.append(Look(len(self.history) + 1, epoch, p.step, loss, rate, f1, seconds + time.perf_counter() - begun))
-        self.progress = _Progress(p.step)
-        best = self._best()
-        if best is self.history[-1]:
-            self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        return Look(len(self.history) + 1, epoch, p.step, loss, rate, f1, seconds + time.perf_counter() - begun)
+
+    def _save(self, best: Look, random: Sequence[Mapping[str, Tensor]]) -> None:
+        """Tell of the last look, and save the state."""
         if self.on_look:
-            self.on_look(self.history[-1], best, model)
+            self.on_look(self.history[-1], best, self._judged())
         if self.checkpoint:
             state = {"progress": asdict(self.progress), "history": [asdict(look) for look in self.history]}
-            self.checkpoint.save(p.step, pack(self.model, self.optimiser, self.averaged, self.best_weights, self.device), state)
+            tensors = pack(self.model, self.optimiser, self.averaged, self.best_weights, random)
+            self.checkpoint.save(self.progress.step, tensors, state)
 
     def _take_up(self) -> None:
         """Put everything back where the checkpoint left it."""
-        found = self.checkpoint.load() if self.checkpoint else None
-        if found is None:
-            return
-        tensors, state = found
+        found = self.processes.first(self.checkpoint.load) if self.checkpoint else None
+        if found is not None:
+            self.processes.together(lambda: self._restore(*found))
+
+    def _restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         try:
             self.progress = _Progress(**{key: state["progress"][key] for key in ("step", "total", "labelled")})
             self.history = [Look(**look) for look in state["history"]]
             if self.history[-1].step != self.progress.step:
                 raise ValueError("its last look")  # noqa: TRY301
-            self.best_weights = unpack(tensors, self.model, self.optimiser, self.averaged, self.device)
+            rank = self.processes.rank
+            self.best_weights = unpack(tensors, self.model, self.optimiser, self.averaged, self.device, rank)
         except (TypeError, KeyError, IndexError, ValueError, AttributeError, RuntimeError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"the state of the unfinished run is damaged ({said}); begin anew with --force") from None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from dgl_merc.training.data import DialogueData, known_speakers
 from dgl_merc.training.environment import describe_environment
 from dgl_merc.training.loop import Look, OnLook, Trained, Trainer
 from dgl_merc.training.oracle import Oracle
+from dgl_merc.training.processes import ALONE, Processes, own_seed
 from dgl_merc.training.run_folder import Papers, RunParts, add_test_locked, now, open_run, write_run
 from dgl_merc.training.settings import Settings
 from dgl_merc.training.splits import Division, divide
@@ -52,6 +54,7 @@ def fit(
     test: bool = True,
     oracle: bool = False,
     on_look: OnLook | None = None,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Train a model, choose its epoch on dev, evaluate test once, and write the run folder. torch's generator is left as it was found.
 
@@ -68,7 +71,8 @@ def fit(
         device: where to compute.
         test: evaluate test at the end; else :func:`dgl_merc.training.run_folder.add_test` can do it later.
         oracle: score test at every look as well, into a file that nothing reads: how much choosing by test would flatter.
-        on_look: called after every look at dev.
+        on_look: called after every look at dev; with several processes, as all that has to do with ``out``, by the first.
+        processes: that train the model together; each calls this with the same arguments, but for the device.
 
     Returns:
         What ``metrics.json`` holds.
@@ -81,44 +85,80 @@ def fit(
     for source in (corpus.path, store.path if store else None):
         if source is not None and source.resolve().is_relative_to(out):
             raise InputError(f"{at(out)}holds {source}, which the run is made of; name another folder")
-    job = _job(corpus, spec, settings, store)
-    with _ONE_AT_A_TIME, locked(out, "fitting"):
-        recover(out)
-        if resume and (out / "metrics.json").is_file() and not (force and _differences(*_plans(out, job))):
-            return _finished(job, corpus, out, device=device, test=test, oracle=oracle)
-        check_free(out, force=force, replaces="metrics.json")
-        inside = [p.parent for p in out.glob("*/**/metrics.json")]
-        if inside:
-            raise InputError(f"{at(out)}holds other runs ({inside[0]}); --force replaces a run alone: name another folder")
-        machine = {"device": device, "threads": torch.get_num_threads(), "oracle": oracle, **_versions()}
-        work = _begin(out, {"settings": job.config, "data": job.about, "machine": machine}, force=force, resume=resume)
-        try:
-            parts, trained, watcher = _train(job, device, work, oracle=oracle, on_look=on_look)
-            papers = Papers(job.config, job.about, {**describe_environment(), "command": list(command), "finished": now()})
+    job = processes.together(lambda: _job(corpus, spec, settings, store))
+    _check_same(job, processes)
+    ask = _Asked(out, device, force=force, resume=resume, test=test, oracle=oracle)
+    with _ONE_AT_A_TIME, ExitStack() as held:
+        work, metrics = processes.first(lambda: _open(job, corpus, ask, processes.count, held))
+        if metrics is not None:
+            return metrics
+        parts, trained, watcher = _train(job, device, work, processes, oracle=oracle, on_look=on_look)
+
+        def write() -> dict[str, Any]:
+            environment = {**describe_environment(), "processes": processes.count, "command": list(command), "finished": now()}
             with new_folder(out, force=force, replaces="metrics.json") as folder:
                 if watcher:
                     shutil.copy(watcher.path, folder / watcher.path.name)
-                metrics = write_run(folder, out, papers, parts, trained, test=test)
-        except DivergedError:
-            shutil.rmtree(work)  # going on would end the same
-            raise
-        except BaseException:
-            if not (work / "state.json").is_file():
-                shutil.rmtree(work, ignore_errors=True)
-            raise
-        shutil.rmtree(work)
-    return metrics
+                return write_run(folder, out, Papers(job.config, job.about, environment), parts, trained, test=test)
+
+        return processes.first(write)
 
 
-def _train(job: _Job, device: str, work: Path, *, oracle: bool, on_look: OnLook | None) -> tuple[RunParts, Trained, Oracle | None]:
+@dataclass(frozen=True)
+class _Asked:
+    """Arguments of :func:`fit`, by the same names."""
+
+    out: Path
+    device: str
+    force: bool
+    resume: bool
+    test: bool
+    oracle: bool
+
+
+def _open(job: _Job, corpus: Corpus, ask: _Asked, count: int, held: ExitStack) -> tuple[Path, dict[str, Any] | None]:
+    """The folder of the state, and the results if the run is finished. ``held`` gets the run's lock, and that folder to put away."""
+    out = ask.out
+    held.enter_context(locked(out, "fitting"))
+    recover(out)
+    if ask.resume and (out / "metrics.json").is_file() and not (ask.force and _differences(*_plans(out, job))):
+        return out, _finished(job, corpus, out, device=ask.device, test=ask.test, oracle=ask.oracle)
+    check_free(out, force=ask.force, replaces="metrics.json")
+    inside = [p.parent for p in out.glob("*/**/metrics.json")]
+    if inside:
+        raise InputError(f"{at(out)}holds other runs ({inside[0]}); --force replaces a run alone: name another folder")
+    machine = {"device": ask.device, "threads": torch.get_num_threads(), "processes": count, "oracle": ask.oracle, **_versions()}
+    plan = {"settings": job.config, "data": job.about, "machine": machine}
+    return held.enter_context(_state_folder(out, plan, force=ask.force, resume=ask.resume)), None
+
+
+@contextmanager
+def _state_folder(out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> Iterator[Path]:
+    """Where the state stands while the block runs; gone afterwards, unless the block was cut off and there is a state to go on with."""
+    work = _begin(out, plan, force=force, resume=resume)
+    try:
+        yield work
+    except DivergedError:
+        shutil.rmtree(work)  # going on would end the same
+        raise
+    except BaseException:
+        if not (work / "state.json").is_file():
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work)
+
+
+def _train(
+    job: _Job, device: str, work: Path, processes: Processes, *, oracle: bool, on_look: OnLook | None
+) -> tuple[RunParts, Trained, Oracle | None]:
     """From the beginning or from the state in ``work``; torch's generator is given back."""
-    with torch.random.fork_rng():
-        parts, trainer = _make(job, device, work)
-        watcher = Oracle(work, parts.data, job.division.dialogues()["test"], device) if oracle else None
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):  # of all GPUs, torch would rather not
+        parts, trainer = _make(job, device, work, processes)
+        test = job.division.dialogues()["test"]
+        watcher = processes.together(lambda: Oracle(work, parts.data, test, device) if oracle and processes.rank == 0 else None)
         trainer.on_look = _each(watcher, on_look)
         trained = trainer.run()
-    if watcher:
-        watcher.finish(trained.best)
+    processes.first(lambda: watcher.finish(trained.best) if watcher else None)
     return parts, trained, watcher
 
 
@@ -180,19 +220,42 @@ def resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> GraphS
     return replace(spec, modalities=tuple(m for m in spec.modalities if m in wanted), **changes)
 
 
-def _make(job: _Job, device: str, work: Path) -> tuple[RunParts, Trainer]:
-    """A fresh model, drawn from the seed, and what trains it."""
+def _make(job: _Job, device: str, work: Path, processes: Processes) -> tuple[RunParts, Trainer]:
+    """A fresh model, drawn from the seed, and what trains it. Processes draw the same model, and then each a dropout of its own."""
     settings, corpus = job.settings, job.division.corpus
     torch.manual_seed(settings.seed)
     given = ModelInput(job.about["widths"], job.task.outputs, job.spec, settings.seed, len(job.about["characters"]))
     scaling = Scaling.fit(corpus, settings.data.scaling, job.spec.modalities)
     data = DialogueData(corpus, job.spec, scaling, job.task.target, characters=job.about["characters"], learn=settings.data.learn)
     model = build_model(settings.model, given, settings.options).to(device)
+    if processes.rank:
+        torch.manual_seed(own_seed(settings.seed, processes.rank))
     splits = job.division.dialogues()
     trainer = Trainer(
-        model, data, splits["train"], splits["dev"], settings.training, seed=settings.seed, device=device, checkpoint=Checkpoint(work)
+        model,
+        data,
+        splits["train"],
+        splits["dev"],
+        settings.training,
+        seed=settings.seed,
+        device=device,
+        checkpoint=Checkpoint(work),
+        processes=processes,
     )
     return RunParts(model, data, job.division, device), trainer
+
+
+def _check_same(job: _Job, processes: Processes) -> None:
+    """That all processes have the same run before them.
+
+    Raises:
+        InputError: another corpus on another machine, or other settings.
+    """
+    here = {"settings": job.config, "data": job.about}
+    found = processes.each(_differences(processes.first(lambda: here), here))
+    for rank, different in enumerate(found):
+        if different:
+            raise InputError(f"process {rank} has another run before it than process 0: {different[0]} here")
 
 
 def _each(*watchers: OnLook | None) -> OnLook:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from dgl_merc.corpus import ScalingKind
 from dgl_merc.errors import InputError
 from dgl_merc.models import MODELS, options_of
-from dgl_merc.settings import assign, from_table, merge
+from dgl_merc.settings import assign, check_choices, from_table, merge
 
 __all__ = ["DataSettings", "GraphSettings", "Learn", "Settings", "TrainingSettings", "load_settings", "preset_names"]
 
@@ -92,7 +92,7 @@ class TrainingSettings:
         restart_epochs: length of the first cycle of ``restarts``.
         restart_growth: each later cycle is so many times as long.
         warmup_steps: over the first steps the rate grows linearly to its schedule's; 0: none.
-        batch_size: dialogues per step.
+        batch_size: dialogues per step, of all processes together.
         max_epochs: at most so many passes over the training split.
         max_steps: if not 0, train for at most so many steps instead of epochs.
         eval_every: steps between two looks at dev; 0: after every epoch.
@@ -106,6 +106,8 @@ class TrainingSettings:
         averaging_decay: of ``ema``, per step.
         averaging_from: epochs before averaging begins; until then it follows the weights.
         modality_dropout: probability that a modality is taken from a training utterance (its node is absent; one always stays).
+        precision: ``32``: float32; ``bf16-mixed``: in training, models compute in bfloat16 what torch's autocast does; weights are
+            float32, losses at least, and dev and test are predicted in float32.
     """
 
     lr: float = 0.001
@@ -129,8 +131,10 @@ class TrainingSettings:
     averaging_decay: float = 0.99
     averaging_from: int = 0
     modality_dropout: float = 0.0
+    precision: Literal["32", "bf16-mixed"] = "32"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("lr", "batch_size", "max_epochs", "patience", "restart_epochs", "restart_growth"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be greater than 0 and finite, found {getattr(self, name)}")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["pack", "unpack"]
+__all__ = ["generators", "pack", "unpack"]
+
+
+def generators(device: torch.device | str) -> dict[str, Tensor]:
+    """The state of each generator of torch's that training draws from: ``cpu``, and on a GPU ``cuda``."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.device(device).type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def pack(
@@ -16,16 +24,16 @@ def pack(
     optimiser: torch.optim.Optimizer,
     averaged: AveragedModel | None,
     best: Mapping[str, Tensor],
-    device: torch.device | str,
+    random: Sequence[Mapping[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """``model/*, averaged/*, best/*, moments/<parameter>/*, random/*`` -> tensors.
+    """``model/*, averaged/*, best/*, moments/<parameter>/*, random/<generator>, random/<generator>/<process>`` -> tensors.
 
     Args:
         model: being trained.
         optimiser: of its parameters.
         averaged: its averaged weights, if any.
         best: the weights chosen so far.
-        device: where it trains: the generator of a GPU belongs to the state too.
+        random: the :func:`generators` of each process.
     """
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in best.items()}
@@ -33,9 +41,8 @@ def pack(
         tensors |= {f"averaged/{k}": v for k, v in averaged.state_dict().items()}
     for number, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"moments/{number}/{k}": v for k, v in moments.items()}
-    tensors["random/cpu"] = torch.get_rng_state()
-    if torch.device(device).type == "cuda":
-        tensors["random/cuda"] = torch.cuda.get_rng_state(device)
+    for process, states in enumerate(random):
+        tensors |= {f"random/{_name(k, process)}": v for k, v in states.items()}
     # a tensor may stand in several places (an averaged model that still is the model); safetensors wants each its own memory
     return {k: v.detach().clone() for k, v in tensors.items()}
 
@@ -46,8 +53,9 @@ def unpack(
     optimiser: torch.optim.Optimizer,
     averaged: AveragedModel | None,
     device: torch.device | str,
+    process: int = 0,
 ) -> dict[str, Tensor]:
-    """The inverse of :func:`pack`, into a fresh model, optimiser and average of the same settings.
+    """The inverse of :func:`pack`, into a fresh model, optimiser and average of the same settings, and a process's generators.
 
     Returns:
         The weights chosen so far, on ``device``.
@@ -64,7 +72,11 @@ def unpack(
         number, _, name = key.partition("/")
         state.setdefault(int(number), {})[name] = value
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    torch.set_rng_state(parts["random"]["cpu"])
-    if "cuda" in parts["random"]:
-        torch.cuda.set_rng_state(parts["random"]["cuda"], device)
+    torch.set_rng_state(parts["random"][_name("cpu", process)])
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_rng_state(parts["random"][_name("cuda", process)], device)
     return {k: v.to(device) for k, v in parts["best"].items()}
+
+
+def _name(generator: str, process: int) -> str:
+    return f"{generator}/{process}" if process else generator

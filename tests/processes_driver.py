@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,12 @@ from dgl_merc.corpus import Corpus, Scaling, Target
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.models import ModelInput, build_model
-from dgl_merc.training import load_settings
+from dgl_merc.training import fit, load_settings
 from dgl_merc.training.data import Batch, DialogueData
 from dgl_merc.training.loop import Trainer
 from dgl_merc.training.processes import ALONE, Processes, joined
 
+RANK, COUNT = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 QUIET = ("training.clip=0", "training.lr=.01", "training.weight_decay=.01")
 MGLRA = ("model.dim=8", "model.dropout=0", "model.context.input_dropout=0", *QUIET)
 GUESSING = (*MGLRA, "model.gcn.mask=both", "model.gcn.rate=.3", "model.reconstruction=.7")
@@ -124,9 +127,7 @@ def steps(case: Case, made: Corpus, processes: Processes) -> dict[str, Any]:
     torch.manual_seed(3)
     widths = {m: corpus.modalities[m].width for m in spec.modalities}
     model = build_model(settings.model, ModelInput(widths, data.task.outputs, spec, 3, 9), settings.options).double()
-    t = Trainer(
-        model, data, corpus.in_split("train"), corpus.in_split("dev"), settings.training, seed=3, processes=processes
-    )
+    t = Trainer(model, data, corpus.in_split("train"), corpus.in_split("dev"), settings.training, seed=3, processes=processes)
     found: dict[str, Any] = {}
     for k, dialogues in enumerate(case.batches):
         before = t.progress.total
@@ -155,20 +156,57 @@ def compare(one: dict[str, Any], several: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Arguments: names of cases; none: all."""
-    torch.set_num_threads(1)
+def compare_all() -> None:
+    """Every case, alone and together."""
     torch.randn_like = torch.zeros_like  # the noise of sgrnet's fusion: processes draw their own
-    names = sys.argv[1:] or list(CASES)
     made = synthetic_corpus(0, (12, 4, 4), with_ceilings=False)
-    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    alone = {name: steps(CASES[name], made, ALONE) for name in names}
-    with joined(rank, count, "cpu") as processes:
-        for name in names:
-            found = steps(CASES[name], made, processes)
-            said = processes.each(compare(alone[name], found))
-            if rank == 0:
+    alone = {name: steps(case, made, ALONE) for name, case in CASES.items()}
+    with joined(RANK, COUNT, "cpu") as processes:
+        for name, case in CASES.items():
+            said = processes.each(compare(alone[name], steps(case, made, processes)))
+            if processes.rank == 0:
                 print(json.dumps({"case": name, "processes": said}), flush=True)
+
+
+def make_run(out: Path, words: list[str], die: int, **options: Any) -> None:
+    """A run; the process ``die % 2`` kills itself at its ``die // 2``-th call of the model in training, if that is not 0."""
+    corpus = synthetic_corpus(0, (9, 3, 3), with_ceilings=False)
+    with joined(RANK, COUNT, "cpu") as processes:
+        fit(
+            corpus,
+            GraphSpec(tuple(corpus.modalities)),
+            load_settings("mglra", words, 3),
+            out,
+            processes=_dying(processes, die // 2) if die and die % 2 == RANK else processes,
+            **options,
+        )
+
+
+def _dying(processes: Processes, at: int) -> Processes:
+    class Dying(Processes):
+        def forward(self, *given: Any) -> Any:
+            called, calls = super().forward(*given), 0
+
+            def forward(*args: Any, **options: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls == at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return called(*args, **options)
+
+            return forward
+
+    return Dying(processes.rank, processes.count, processes.fabric)
+
+
+def main() -> None:
+    """Arguments: none, to compare steps; or of :func:`make_run`, as JSON."""
+    torch.set_num_threads(1)
+    if len(sys.argv) == 1:
+        compare_all()
+    else:
+        given = json.loads(sys.argv[1])
+        make_run(Path(given.pop("out")), **given)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ from helpers import SMALL_SGRNET
 
 from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.corpus.synthetic import synthetic_corpus
+from dgl_merc.errors import InputError
 from dgl_merc.graphs import GraphSpec, structure_of
 from dgl_merc.losses import class_weights, cross_entropy
 from dgl_merc.models import MODELS, ModelInput, build_model
@@ -184,6 +186,49 @@ def test_other_labels_of_dev_and_test_do_not_change_the_weights(corpus):
     other = replace(corpus, utterances=table)
     pair = [trainer(c, words=("class_weights=sqrt",)).class_weights for c in (corpus, other)]
     assert torch.equal(pair[0], pair[1])
+
+
+# ---- precision
+
+
+@pytest.mark.parametrize("preset", MODELS)
+def test_mixed_precision_is_of_training_alone(corpus, preset, monkeypatch):
+    seen: dict[bool, set[bool]] = {True: set(), False: set()}
+    losses: list[Any] = []
+    t = trainer(corpus, preset, ("precision=bf16-mixed", "max_epochs=2"))
+    inner = t.model.forward
+
+    def forward(*args: Any, **given: Any) -> Any:
+        seen[t.model.training].add(torch.is_autocast_enabled("cpu"))
+        out = inner(*args, **given)
+        losses.extend(out.losses.values())
+        return out
+
+    monkeypatch.setattr(t.model, "forward", forward)
+    looks = t.run().history
+    assert seen == {True: {True}, False: {False}}, "dev is predicted in float32"
+    assert {loss.dtype for loss in losses} <= {torch.float32}
+    assert {p.dtype for p in t.model.parameters()} == {p.grad.dtype for p in t.model.parameters() if p.grad is not None} == {torch.float32}
+    plain = trainer(corpus, preset, ("max_epochs=2",)).run().history
+    assert [e.loss for e in looks] == pytest.approx([e.loss for e in plain], rel=0.05)
+    assert looks[0].loss != plain[0].loss
+
+
+def test_fabric_is_imported_only_where_it_is_asked_for(corpus, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("lightning_fabric")] or ["lightning_fabric"]:
+        monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
+    trainer(corpus, words=("max_epochs=1",)).run()
+    with pytest.raises(ImportError):
+        trainer(corpus, words=("max_epochs=1", "precision=bf16-mixed"))
+
+
+def test_what_a_precision_is_called():
+    named = [load_settings("bilstm", [f"training.precision={text}"]).training.precision for text in ("32", '"32"', "bf16-mixed")]
+    assert named == ["32", "32", "bf16-mixed"]
+    with pytest.raises(InputError, match=r"training\.precision must be one of 32, bf16-mixed, found 16"):
+        load_settings("bilstm", ["training.precision=16"])
+    with pytest.raises(ValueError, match="precision must be one of 32, bf16-mixed, found 'bf16'"):
+        TrainingSettings(precision="bf16")  # type: ignore[arg-type]
 
 
 # ---- averages

@@ -73,7 +73,8 @@ def gathered(x: Tensor) -> Tensor:
     sizes = x.new_zeros(count(), dtype=torch.int64)
     sizes[distributed.get_rank()] = len(x)
     lengths = total(sizes).tolist()
-    return _Gathered.apply(x, lengths) if max(lengths) else x  # type: ignore[no-any-return,no-untyped-call]
+    every: Tensor = _Gathered.apply(x, lengths) if max(lengths) else x  # type: ignore[no-untyped-call]
+    return every
 
 
 class _Gathered(torch.autograd.Function):

@@ -76,7 +76,7 @@ class Processes:
         told: list[Any] = [found, _in_words(error)]
         distributed.broadcast_object_list(told, src=0)
         self._agree(error, [told[1]])
-        return found if self.rank == 0 else told[0]
+        return told[0] if self.rank else found  # type: ignore[return-value]
 
     def _agree(self, error: Exception | None, said: list[str | None]) -> None:
         words = next((w for w in said if w is not None), None)
@@ -124,7 +124,7 @@ def joined(rank: int, count: int, device: str) -> Iterator[Processes]:
         yield ALONE
         return
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     here, cuda = int(os.environ["LOCAL_WORLD_SIZE"]), device.startswith("cuda")

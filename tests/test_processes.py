@@ -71,7 +71,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path):
     assert {case["case"].split()[0].rstrip(",") for case in cases} == set(MODELS)
     for case in cases:
         for said in case["processes"]:
-            assert said["worst"] < 1e-11, (case["case"], said)
+            assert said["worst"] < (0.01 if "roughly" in case["case"] else 1e-11), (case["case"], said)
             assert said["greatest"] > 1e-3, f"vacuous: {case['case']}"
             assert said["unused here alone"] == said["used here alone"] == [], case["case"]
     assert any(said["unused"] for case in cases for said in case["processes"]), "vacuous: every parameter always has a part"
@@ -178,6 +178,8 @@ def test_a_fault_of_one_is_a_fault_of_all(monkeypatch):
         first.together(lambda: fail(RuntimeError()))
     Exchange(monkeypatch, None)
     assert first.together(lambda: 1) == 1
+    with pytest.raises(InputError, match="my disk"):  # not the fault itself, which every process would print
+        Processes(1, 2).together(lambda: fail(OSError("my disk")))
 
 
 def test_the_first_one_does_it_and_the_others_are_told(monkeypatch):

@@ -52,6 +52,7 @@ class Past:
 
     Example: who hears two positions back, and who hears everything, which with a window of 2 is the newest utterance and one before.
 
+    >>> import torch
     >>> past = Past(window=2)
     >>> for x in (5.0, 6.0, 7.0, 8.0):
     ...     past.begin()

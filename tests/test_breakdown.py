@@ -13,6 +13,7 @@ import pytest
 from dgl_merc.errors import InputError
 from dgl_merc.evaluation.breakdown import evaluate_predictions
 from dgl_merc.evaluation.metrics import evaluate
+from dgl_merc.evaluation.statistics import dialogue_counts, estimate
 
 NAMES = ("joy", "fear", "calm", "(others: 4)")
 KINDS = ("shift", "speakers", "positions")
@@ -138,7 +139,18 @@ def test_the_whole_is_what_evaluate_says():
     codes = [table[c].map({n: k for k, n in enumerate(NAMES)}).fillna(-1).to_numpy(dtype=np.int64) for c in ("label", "predicted")]
     got, whole = evaluate_predictions(table, list(NAMES)), evaluate(*codes, NAMES)
     assert {key: got[key] for key in whole} == whole
-    assert set(got) == {*whole, *KINDS, "calibration"}
+    assert set(got) == {*whole, *KINDS, "calibration", "weighted_f1_interval"}
+
+
+def test_the_interval_is_over_the_labelled_dialogues():
+    table = conversations(5)
+    table.loc[table["dialogue_id"].isin(["d3", "d7"]), "label"] = None
+    known = table[table["label"].notna()]
+    dialogues = pd.factorize(known["dialogue_id"], sort=True)[0]
+    labels, predicted = (known[c].map({n: k for k, n in enumerate(NAMES)}).to_numpy() for c in ("label", "predicted"))
+    want = estimate(dialogue_counts(dialogues, labels, predicted[None], 4))
+    assert want.dialogues == 23
+    assert evaluate_predictions(table, NAMES)["weighted_f1_interval"] == [want.low, want.high]
 
 
 def test_it_is_plain_json():
@@ -287,7 +299,7 @@ def test_an_edge_belongs_to_the_bin_below_it(dtype):
 
 def test_nothing_labelled():
     table = conversations(8, dialogues=3).assign(label=None)
-    nothing = {"shift": {}, "speakers": {}, "positions": {}, "calibration": {"ece": None, "bins": []}}
+    nothing = {"weighted_f1_interval": None, "shift": {}, "speakers": {}, "positions": {}, "calibration": {"ece": None, "bins": []}}
     assert evaluate_predictions(table, NAMES) == {**evaluate(np.array([-1]), np.array([0]), NAMES), **nothing}
     assert evaluate_predictions(table[:0], NAMES) == evaluate_predictions(table, NAMES)
 

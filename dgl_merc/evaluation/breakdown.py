@@ -20,6 +20,7 @@ import pandas as pd
 
 from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.metrics import evaluate
+from dgl_merc.evaluation.statistics import counts_of, estimate
 
 __all__ = ["evaluate_predictions"]
 
@@ -41,10 +42,11 @@ def evaluate_predictions(table: pd.DataFrame, names: Sequence[str]) -> dict[str,
         names: of the C classes.
 
     Returns:
-        What :func:`~dgl_merc.evaluation.metrics.evaluate` returns, and ``shift``, ``speakers`` (the 10 with most labelled utterances;
-        the rest together, last) and ``positions``, each name -> ``utterances``, ``accuracy``, ``weighted_f1``; and ``calibration``:
-        ``ece`` and ``bins`` of ``low``, ``high``, ``utterances``, ``confidence``, ``accuracy``. Percent, but for counts and names;
-        null where there is no utterance. All of it empty where nothing is labelled, calibration also where scores were predicted.
+        What :func:`~dgl_merc.evaluation.metrics.evaluate` returns, ``weighted_f1_interval`` (95 %, over dialogues), and ``shift``,
+        ``speakers`` (the 10 with most labelled utterances; the rest together, last) and ``positions``, each name -> ``utterances``,
+        ``accuracy``, ``weighted_f1``; and ``calibration``: ``ece`` and ``bins`` of ``low``, ``high``, ``utterances``, ``confidence``,
+        ``accuracy``. Percent, but for counts and names; null where there is no utterance. All of it empty where nothing is labelled,
+        calibration also where scores were predicted.
 
     Raises:
         InputError: a label or prediction is not among ``names``, or a probability is not within 0 and 1.
@@ -55,15 +57,17 @@ def evaluate_predictions(table: pd.DataFrame, names: Sequence[str]) -> dict[str,
     known = labels >= 0
     table, labels, predicted = table[known].reset_index(drop=True), labels[known], predicted[known]
     if not len(table):
-        return {**whole, "shift": {}, "speakers": {}, "positions": {}, "calibration": _NO_CALIBRATION}
+        return {**whole, "weighted_f1_interval": None, "shift": {}, "speakers": {}, "positions": {}, "calibration": _NO_CALIBRATION}
 
     def groups(of: Array, titles: Sequence[str]) -> dict[str, Any]:
         return {title: _group(labels[of == k], predicted[of == k], names) for k, title in enumerate(titles)}
 
     turns = np.searchsorted(list(_TURNS.values()), table["position"].to_numpy() + 1)
     taken, turns = np.unique(turns, return_inverse=True)
+    sure = estimate(counts_of(table["dialogue_id"], table["label"], [table["predicted"]], names))
     return {
         **whole,
+        "weighted_f1_interval": [sure.low, sure.high],
         "shift": groups(_shifts(table, labels), _SHIFT),
         "speakers": groups(*_speakers(table)),
         "positions": groups(turns, [list(_TURNS)[k] for k in taken]),

@@ -35,8 +35,21 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-__all__ = ["Difference", "Estimate", "Metric", "dialogue_counts", "difference", "drawn", "estimate", "holm", "interval", "score"]
+__all__ = [
+    "Difference",
+    "Estimate",
+    "Metric",
+    "counts_of",
+    "dialogue_counts",
+    "difference",
+    "drawn",
+    "estimate",
+    "holm",
+    "interval",
+    "score",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -110,6 +123,23 @@ def dialogue_counts(dialogues: Array, labels: Array, predicted: Array, classes: 
     shape = (len(predicted), int(dialogues.max()) + 1, classes, classes)
     cells = ((np.arange(len(z))[:, None] * shape[1] + dialogues[known]) * classes + y) * classes + z
     return np.bincount(cells.ravel(), minlength=int(np.prod(shape))).reshape(shape).astype(np.int64, copy=False)
+
+
+def counts_of(dialogues: Any, labels: Any, predicted: Sequence[Any], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The same from columns of tables of predictions, dialogues sorted by name.
+
+    Args:
+        dialogues: [U] names of the utterances' dialogues.
+        labels: [U] names of classes; what is none is unlabelled.
+        predicted: S columns [U] of names of classes.
+        names: of the C classes.
+
+    Returns:
+        [S, D, C, C].
+    """
+    codes = [pd.Categorical(column, categories=list(names)).codes.astype(np.int64) for column in (labels, *predicted)]
+    numbers = np.unique(np.asarray(dialogues, dtype=str), return_inverse=True)[1]
+    return dialogue_counts(numbers, codes[0], np.stack(codes[1:]), len(names))
 
 
 def score(counts: Array, metric: Metric) -> Floats:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_merc.errors import InputError, at
-from dgl_merc.evaluation.statistics import dialogue_counts
+from dgl_merc.evaluation.statistics import counts_of
 from dgl_merc.files import resolved
 from dgl_merc.settings import differences, flat_settings
 from dgl_merc.training.run_folder import SavedRun, open_run
@@ -100,11 +100,7 @@ class System:
     def counts(self, split: str) -> Counts:
         """[S, D, C, C] confusion counts per seed and dialogue, dialogues sorted by name."""
         table = self.judged(split)
-        names = list(self.runs[0].names)
-        labels = pd.Categorical(table["label"], categories=names).codes.astype(np.int64)
-        predicted = np.stack([pd.Categorical(table[s], categories=names).codes.astype(np.int64) for s in self.seeds])
-        dialogues = np.unique(table["dialogue_id"].to_numpy(dtype=str), return_inverse=True)[1]
-        return dialogue_counts(dialogues, labels, predicted, len(names))
+        return counts_of(table["dialogue_id"], table["label"], [table[seed] for seed in self.seeds], self.runs[0].names)
 
 
 def _hint(run: SavedRun, split: str) -> str:

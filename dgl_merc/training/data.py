@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -145,6 +146,12 @@ class DialogueData:
         self.labels, self.truth = corpus.labels(target), self.task.truth(corpus)
         number = {name: k for k, name in enumerate(characters)}
         self.characters = torch.tensor([number.get(str(name), -1) for name in corpus.utterances["speaker"]])
+
+    def without(self, drop: Flags) -> DialogueData:
+        """The same with these modalities [U, M] taken away, and no others."""
+        other = copy.copy(self)
+        other.drop = drop
+        return other
 
     def batch(self, dialogues: Numbers) -> Batch:
         """The dialogues with these numbers, in this order."""

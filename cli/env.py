@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 __all__ = ["env"]
+
+_GIB = 2**30
 
 
 @click.command("env")
@@ -17,7 +21,7 @@ def env() -> None:
     about = describe_environment()
     versions = about.pop("versions")
     for name, value in {**about, **versions}.items():
-        print_line(f"{name:18} {value}")
+        print_line(f"{name:18} {_in_words(name, value)}")
     try:
         from dgl_merc import _dgl
     except Exception as error:  # a broken DGL is just what this command is for
@@ -28,4 +32,15 @@ def env() -> None:
             print_line(f"{'dgl on the gpu':18} {'yes' if dgl_computes_on('cuda') else 'no: kernels compute there without it'}")
     print_line("backends that auto chooses on the CPU (elsewhere: dense; for a DGL graph: dgl where it computes, else scatter)")
     for kernel, batch, chosen in describe_choices():
-        print_line(f"  {kernel:20}{batch:26}{chosen}")
+        print_line(f"  {kernel:24}{batch:26}{chosen}")
+
+
+def _in_words(name: str, value: Any) -> str:
+    """One line of what :func:`dgl_merc.training.environment.describe_environment` says."""
+    if name == "memory":
+        return "unknown" if value is None else f"{value / _GIB:.1f} GiB"
+    if name == "gpus":
+        return "; ".join(f"{g['name']}, {g['memory'] / _GIB:.1f} GiB, capability {g['capability']}" for g in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {' '.join(said) or 'none' if isinstance(said, list) else said}" for key, said in value.items()) or "none"
+    return str(value)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import configparser
 import errno
+import importlib.metadata
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,6 +127,52 @@ def test_verify(ready, what):
     assert result.stdout.startswith(f"{ready / what}: a ")
 
 
+def test_env_knows_every_package_we_ask_for():
+    from dgl_merc.training.environment import _PACKAGES
+
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).resolve().parents[1] / "setup.cfg", encoding="utf-8")
+    wanted = setup["options"]["install_requires"] + setup["options.extras_require"]["track"]
+    assert {re.split(r"[>=\[]", line)[0] for line in wanted.split()} <= set(_PACKAGES)
+
+
+def test_env_prints_some_variables_and_no_secret(monkeypatch):
+    from dgl_merc.training.environment import _VARIABLES
+
+    for name in _VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert "\nvariables          none\n" in run("env").stdout
+    for name, value in {"OMP_NUM_THREADS": "3", "RANK": "1", "WORLD_SIZE": "2", "API_TOKEN": "hush", "MASTER_KEY": "hush"}.items():
+        monkeypatch.setenv(name, value)
+    said = run("env").stdout
+    assert "\nvariables          OMP_NUM_THREADS 3, RANK 1, WORLD_SIZE 2\n" in said
+    assert "hush" not in said
+
+
+def test_env_names_the_gpus(monkeypatch):
+    from dgl_merc.cli.env import _in_words
+    from dgl_merc.training import environment
+
+    about = SimpleNamespace(name="A card", total_memory=80 * 2**30, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: about)
+    found = environment._gpus()
+    assert found == [{"name": "A card", "memory": 80 * 2**30, "capability": "9.0"}] * 2
+    assert _in_words("gpus", found) == "A card, 80.0 GiB, capability 9.0; A card, 80.0 GiB, capability 9.0"
+
+
+@pytest.mark.parametrize(("system", "bytes_"), [("linux", 5 * 1024), ("darwin", 5)])
+def test_peak_memory_is_in_bytes(monkeypatch, system, bytes_):
+    from dgl_merc.training import environment
+
+    monkeypatch.setattr(environment.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=5))
+    monkeypatch.setattr(environment.sys, "platform", system)
+    assert environment.peak_memory("cpu") == {"process": bytes_, "gpu": None}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: {"cuda:1": 7}[device])
+    assert environment.peak_memory("cuda:1")["gpu"] == 7
+
+
 @pytest.mark.dgl
 def test_env():
     result = run("env")
@@ -129,6 +180,12 @@ def test_env():
     words = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
     assert words["torch"].startswith(torch.__version__.split("+", 1)[0])
     assert "dgl works          yes" in result.stdout
+    for name in ("lightning-fabric", "lightning-utilities", "tensorboard", "pyarrow"):
+        assert words[name] == importlib.metadata.version(name)
+    assert int(words["cpus_usable"]) == len(os.sched_getaffinity(0))
+    assert re.fullmatch(r"\d+\.\d GiB", words["memory"])
+    assert "distributed gloo" in words["torch_build"]
+    assert "UTF-8" in words["encoding"].upper()
     said = {tuple(line.split()[:2]) for line in result.stdout.splitlines() if line.startswith("  ")}
     assert {("masked_gcn", "IEMOCAP-like"), ("rgcn", "MELD-like"), ("attention_filter", "MELD-like")} <= said
 

@@ -43,6 +43,7 @@ class Plan:
         store: the graphs; None: the embedded corpus.
         test: every run evaluates test at its end; else :func:`evaluate_test` does, once the table is finished.
         oracle: runs score test at every look as well, into files that nothing reads.
+        tensorboard: each run writes a point a look, to be watched.
         device: where to compute.
         threads: per run.
         command: as typed.
@@ -51,6 +52,7 @@ class Plan:
     store: Path | None
     test: bool = True
     oracle: bool = False
+    tensorboard: bool = False
     device: str = "cpu"
     threads: int = 1
     command: tuple[str, ...] = ()
@@ -189,6 +191,7 @@ def _run(cell: Cell, plan: Plan, out: Path, corpus: str, parent: int) -> Outcome
                 device=plan.device,
                 test=plan.test,
                 oracle=plan.oracle,
+                tensorboard=plan.tensorboard,
                 on_look=alone,
             )
         )

@@ -50,6 +50,11 @@ __all__ = ["fit"]
 @JOBS
 @click.option("--resume", is_flag=True, help="Go on with what an earlier call left unfinished; on the CPU it ends with the same bits.")
 @click.option("--oracle", is_flag=True, help="Also score test at every look, into oracle.json, which nothing reads. Not a result.")
+@click.option(
+    "--log",
+    type=click.Choice(["tensorboard"]),
+    help="Write what training does to the run folder's tensorboard/, to be watched while it runs.",
+)
 @click.option("--force", is_flag=True, help="Replace the run folder (of a single run).")
 def fit(
     store: Path | None, preset: str, words: tuple[str, ...], seed: int, out: Path | None, device: str, threads: int, **given: Any
@@ -69,7 +74,9 @@ def fit(
     from dgl_merc.training.processes import joined
     from dgl_merc.training.settings import load_settings
     from dgl_merc.training.source import opened_once
+    from dgl_merc.training.tracking import check_tracking
 
+    check_tracking(asked=bool(given["log"]))
     for key in ("folds", "fold_by"):
         if given[key] == "":
             raise InputError("--fold-by: expected the name of a column, found nothing")
@@ -110,6 +117,8 @@ def _fit_one(
         device=device,
         on_look=_print_look,
         processes=processes,
+        in_depth=True,
+        tensorboard=bool(given["log"]),
         **{key: given[key] for key in ("force", "resume", "oracle")},
     )
     if processes.rank == 0:
@@ -144,7 +153,9 @@ def _fit_several(
     if (place / "study.json").is_file() and not given["resume"]:
         raise InputError(f"{at(place)}there is a study; pass --resume to make what is missing of it, or name another folder")
     grid = Grid(preset, words, seeds=seeds, folds=folds)
-    plan = Plan(store, device=device, threads=threads, oracle=given["oracle"], command=("dglmerc", *sys.argv[1:]))
+    plan = Plan(
+        store, device=device, threads=threads, oracle=given["oracle"], tensorboard=bool(given["log"]), command=("dglmerc", *sys.argv[1:])
+    )
     total = len(grid.cells())
     jobs = choose_jobs(given["jobs"], device, threads, total)
     outcomes = run_study(grid, plan, place, source, jobs=jobs, on_outcome=print_outcome(total))
@@ -163,6 +174,7 @@ def _print_result(metrics: dict[str, Any], place: Path, shown: Path) -> None:
     from dgl_merc.cli.studies import print_splits
     from dgl_merc.evaluation.sentiment import in_words
     from dgl_merc.files import read_json
+    from dgl_merc.reports.contributions import alone_in_words
     from dgl_merc.training.oracle import NOT_A_RESULT
 
     dev, test = metrics["splits"]["dev"], metrics["splits"].get("test")
@@ -171,6 +183,8 @@ def _print_result(metrics: dict[str, Any], place: Path, shown: Path) -> None:
     if test and test["utterances"]:
         print_line(f"Test, evaluated once: weighted F1 {test['weighted_f1']:.2f}, accuracy {test['accuracy']:.2f}")
         print_notes(in_words(test.get("sentiment", {})))
+    if (place / "contributions.json").is_file():
+        print_notes(alone_in_words(read_json(place / "contributions.json"), 2))
     if "ceiling" in metrics:
         ceiling = metrics["ceiling"]
         below = f"this model is {ceiling['distance_weighted_f1']:.2f} below it"

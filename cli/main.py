@@ -22,6 +22,7 @@ from dgl_merc.cli.fit import fit
 from dgl_merc.cli.import_corpus import import_corpus
 from dgl_merc.cli.options import started
 from dgl_merc.cli.predict import predict
+from dgl_merc.cli.report import report
 from dgl_merc.cli.verify import verify
 from dgl_merc.errors import InputError, is_out_of_memory
 from dgl_merc.version import __version__
@@ -128,6 +129,7 @@ main.add_command(build_graphs)
 main.add_command(fit)
 main.add_command(evaluate)
 main.add_command(predict)
+main.add_command(report)
 main.add_command(compare)
 main.add_command(ablate)
 main.add_command(verify)

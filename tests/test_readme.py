@@ -90,7 +90,9 @@ def test_the_protocol(tmp_path):
         "compare-model.hidden=50,training.lr=.001-model.hidden=100,training.lr=.001",
         "bilstm-embedded-2folds-seed0",
         "robustness",
+        "text",
     }
+    assert "- Trained on text alone (text, bilstm, seed 0): weighted F1 " in out
     assert "paired by dialogue" in out
     assert "with modalities taken away" in out
 

@@ -16,7 +16,7 @@ from dgl_merc.files import write_bytes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["render", "save_figure", "save_figures"]
+__all__ = ["number", "render", "save_figure", "save_figures"]
 
 _DPI = 160
 
@@ -32,19 +32,24 @@ def render(template: str, path: Path, **values: Any) -> Path:
     page = Environment(
         loader=PackageLoader("dgl_merc.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page.filters["percent"] = _number
+    page.filters["percent"] = number
     page.filters["spread"] = _spread
     write_bytes(path, page.get_template(template).render(**values).encode("utf-8", "replace"))
     return path
 
 
-def _number(value: float | None, digits: int = 1) -> str:
+def number(value: float | None, digits: int = 1) -> str:
+    """With so many digits; ``–`` where there is none.
+
+    >>> number(56.78), number(None)
+    ('56.8', '–')
+    """
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _spread(part: Mapping[str, float | None], digits: int = 1) -> str:
     """Mean and deviation."""
-    return _number(part["mean"], digits) + ("" if part["deviation"] is None else f" ± {_number(part['deviation'], digits)}")
+    return number(part["mean"], digits) + ("" if part["deviation"] is None else f" ± {number(part['deviation'], digits)}")
 
 
 def save_figure(figure: Figure, path: Path) -> str:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dgl_merc.corpus.storage import read_parquet
+from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.sentiment import ZEROS_COUNTED, ZEROS_LEFT_OUT
 from dgl_merc.files import read_json
+from dgl_merc.reports.contributions import contributions_page
+from dgl_merc.reports.model_card import CARD, INTENDED, LAW, LAW_ADVICE, NOT_FOR, write_card
 from dgl_merc.reports.page import render, save_figures
+from dgl_merc.reports.space import space_page
 from dgl_merc.reports.uncertainty import uncertainty_page
 from dgl_merc.settings import flat_settings
 
-__all__ = ["write_report"]
+__all__ = ["shown_split", "write_report"]
+
+_CLOSER = ("contributions", "space")  # what only some runs have: a single `dglmerc fit`, or after `dglmerc report`
 
 
 def write_report(folder: Path, name: Path | None = None, metrics: Mapping[str, Any] | None = None) -> Path:
-    """Draw ``figures/*.png`` and write ``report.html`` into a run folder.
+    """Draw ``figures/*.png`` and write ``report.html`` and ``MODEL_CARD.md`` into a run folder.
 
     Args:
         folder: holds ``config.json``, ``data.json``, ``environment.json``, ``history.json`` and ``metrics.json``; where scores were
-            learnt, also ``predictions.parquet``.
+            learnt, also ``predictions.parquet``; ``contributions.json`` and ``space.json`` are shown where they are.
         name: what the page calls the run; default: the folder.
         metrics: those that ``metrics.json`` is about to hold; default: those it holds.
 
@@ -34,18 +41,37 @@ def write_report(folder: Path, name: Path | None = None, metrics: Mapping[str, A
     """
     parts: dict[str, Any] = {key: read_json(folder / f"{key}.json") for key in ("config", "data", "environment", "history", "metrics")}
     parts["metrics"] = metrics or parts["metrics"]
+    parts |= {key: read_json(folder / f"{key}.json") if (folder / f"{key}.json").is_file() else None for key in _CLOSER}
+    run, split = _title((name or folder).resolve()), shown_split(parts["metrics"])
+    with _as_written(folder):
+        pages = {"contributions": contributions_page(parts["contributions"]), "space": space_page(parts["space"])}
+        pictures = _draw(folder, parts)
+    write_card(folder, run, split, parts)
     return render(
         "run.html",
         folder / "report.html",
-        run=_title((name or folder).resolve()),
-        pictures=_draw(folder, parts),
-        uncertainty=uncertainty_page(parts["metrics"]["splits"][_split(parts["metrics"])].get("uncertainty", {})),
+        run=run,
+        pictures=pictures,
+        uncertainty=uncertainty_page(parts["metrics"]["splits"][split].get("uncertainty", {})),
         command=shlex.join(parts["environment"]["command"]),
         zeros_left_out=ZEROS_LEFT_OUT,
         zeros_counted=ZEROS_COUNTED,
         settings=sorted((k, str(v)) for k, v in flat_settings(parts["config"]) if k not in ("preset", "seed")),
-        **parts,
+        card={"file": CARD, "intended": INTENDED, "not_for": NOT_FOR, "law": LAW, "advice": LAW_ADVICE},
+        **{**parts, **pages},
     )
+
+
+@contextmanager
+def _as_written(folder: Path) -> Iterator[None]:
+    """A fault in what only some runs have is a damaged file."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{at(folder)}expected in {' and '.join(f'{key}.json' for key in _CLOSER)} what dglmerc report writes, "
+            f"found a fault at {error}; pass the run to dglmerc report"
+        ) from None
 
 
 def _title(place: Path) -> str:
@@ -56,19 +82,21 @@ def _title(place: Path) -> str:
     return place.name
 
 
-def _split(metrics: Mapping[str, Any]) -> str:
-    """The split that pictures are of."""
+def shown_split(metrics: Mapping[str, Any]) -> str:
+    """The split that pictures are of: test where it was evaluated, else dev."""
     return "test" if metrics["splits"].get("test") else "dev"
 
 
 def _draw(folder: Path, parts: dict[str, Any]) -> dict[str, str]:
     """The figures, saved, and as data URLs for the page."""
+    from dgl_merc.reports.contributions import contributions_figure
     from dgl_merc.reports.figures import calibration_figure, confusion_figure, curves_figure, per_class_figure, scores_figure
+    from dgl_merc.reports.space import space_figure
     from dgl_merc.reports.uncertainty import uncertainty_figure
 
     metrics = parts["metrics"]
     figures = {"curves": curves_figure(parts["history"]["looks"], metrics["chosen_epoch"])}
-    split = _split(metrics)
+    split = shown_split(metrics)
     shown = metrics["splits"][split]
     if shown["utterances"]:
         figures["confusion"] = confusion_figure(shown["confusion"], list(shown["per_class"]))
@@ -81,4 +109,8 @@ def _draw(folder: Path, parts: dict[str, Any]) -> dict[str, str]:
         table = read_parquet(folder / "predictions.parquet")
         table = table[(table["split"] == split) & table["score"].notna()]
         figures["scores"] = scores_figure(table["score"], table["predicted_score"], parts["data"]["bounds"])
+    if parts["contributions"]:
+        figures["contributions"] = contributions_figure(parts["contributions"])
+    if parts["space"] and "reason" not in parts["space"]:
+        figures["space"] = space_figure(read_parquet(folder / "space.parquet"), parts["data"]["labels"])
     return save_figures(figures, folder / "figures")

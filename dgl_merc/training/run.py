@@ -33,6 +33,7 @@ from dgl_merc.training.run_folder import Papers, RunParts, add_test_locked, now,
 from dgl_merc.training.settings import Settings
 from dgl_merc.training.splits import Division, divide
 from dgl_merc.training.task import Task, choose_target, task_of
+from dgl_merc.training.tracking import TRACK, check_tracking, tracking
 from dgl_merc.version import __version__
 
 __all__ = ["fit", "resolved_spec", "unfinished"]
@@ -55,6 +56,8 @@ def fit(
     oracle: bool = False,
     on_look: OnLook | None = None,
     processes: Processes = ALONE,
+    in_depth: bool = False,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Train a model, choose its epoch on dev, evaluate test once, and write the run folder. torch's generator is left as it was found.
 
@@ -73,33 +76,41 @@ def fit(
         oracle: score test at every look as well, into a file that nothing reads: how much choosing by test would flatter.
         on_look: called after every look at dev; with several processes, as all that has to do with ``out``, by the first.
         processes: that train the model together; each calls this with the same arguments, but for the device.
+        in_depth: the report also shows what each modality contributes and how the labels lie in space, which takes seconds
+            (:mod:`dgl_merc.training.in_depth`; ``dglmerc report`` can do it later).
+        tensorboard: write a point a look, to be watched (:mod:`dgl_merc.training.tracking`).
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
         InputError: settings and corpus do not fit, ``out`` is not free or in use by another process, an unfinished run of other settings,
-            or the loss is not finite.
+            the loss is not finite, or TensorBoard is asked for and not there.
     """
+    check_tracking(asked=tensorboard)
     out = resolved(out)
     for source in (corpus.path, store.path if store else None):
         if source is not None and source.resolve().is_relative_to(out):
             raise InputError(f"{at(out)}holds {source}, which the run is made of; name another folder")
     job = processes.together(lambda: _job(corpus, spec, settings, store))
     _check_same(job, processes)
-    ask = _Asked(out, device, force=force, resume=resume, test=test, oracle=oracle)
+    ask = _Asked(out, device, force=force, resume=resume, test=test, oracle=oracle, tensorboard=tensorboard)
     with _ONE_AT_A_TIME, ExitStack() as held:
         work, metrics = processes.first(lambda: _open(job, corpus, ask, processes.count, held))
         if metrics is not None:
             return metrics
-        parts, trained, watcher = _train(job, device, work, processes, oracle=oracle, on_look=on_look)
+        tracker = held.enter_context(tracking(work, job.config, on=tensorboard and processes.rank == 0))
+        parts, trained, watcher = _train(job, device, work, processes, oracle=oracle, on_look=_each(tracker, on_look))
 
         def write() -> dict[str, Any]:
             environment = {**describe_environment(), "processes": processes.count, "command": list(command), "finished": now()}
             with new_folder(out, force=force, replaces="metrics.json") as folder:
                 if watcher:
                     shutil.copy(watcher.path, folder / watcher.path.name)
-                return write_run(folder, out, Papers(job.config, job.about, environment), parts, trained, test=test)
+                metrics = write_run(folder, out, Papers(job.config, job.about, environment), parts, trained, test=test, in_depth=in_depth)
+                if tracker:
+                    tracker.finish(metrics, folder)
+                return metrics
 
         return processes.first(write)
 
@@ -114,6 +125,7 @@ class _Asked:
     resume: bool
     test: bool
     oracle: bool
+    tensorboard: bool
 
 
 def _open(job: _Job, corpus: Corpus, ask: _Asked, count: int, held: ExitStack) -> tuple[Path, dict[str, Any] | None]:
@@ -122,7 +134,7 @@ def _open(job: _Job, corpus: Corpus, ask: _Asked, count: int, held: ExitStack) -
     held.enter_context(locked(out, "fitting"))
     recover(out)
     if ask.resume and (out / "metrics.json").is_file() and not (ask.force and _differences(*_plans(out, job))):
-        return out, _finished(job, corpus, out, device=ask.device, test=ask.test, oracle=ask.oracle)
+        return out, _finished(job, corpus, ask)
     check_free(out, force=ask.force, replaces="metrics.json")
     inside = [p.parent for p in out.glob("*/**/metrics.json")]
     if inside:
@@ -152,6 +164,8 @@ def _train(
     job: _Job, device: str, work: Path, processes: Processes, *, oracle: bool, on_look: OnLook | None
 ) -> tuple[RunParts, Trained, Oracle | None]:
     """From the beginning or from the state in ``work``; torch's generator is given back."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):  # of all GPUs, torch would rather not
         parts, trainer = _make(job, device, work, processes)
         test = job.division.dialogues()["test"]
@@ -278,21 +292,22 @@ def unfinished(out: Path) -> Path:
     return out.with_name(f".{out.name}.unfinished")
 
 
-def _finished(job: _Job, corpus: Corpus, out: Path, *, device: str, test: bool, oracle: bool) -> dict[str, Any]:
+def _finished(job: _Job, corpus: Corpus, ask: _Asked) -> dict[str, Any]:
     """The results of a run that needs nothing more, or test alone."""
-    work = unfinished(out)
+    out, work = ask.out, unfinished(ask.out)
     there, here = _plans(out, job)
     for difference in _differences(there, here):
         hint = " (with --resume: what was begun to replace it goes on)" if work.exists() else ""
         raise InputError(f"{at(out)}holds a run of {difference}; name another folder, or pass --force{hint}")
-    if oracle and not (out / "oracle.json").is_file():
-        raise InputError(f"{at(out)}was finished without --oracle; name another folder, or pass --force to run it again")
+    for asked, left, option in ((ask.oracle, "oracle.json", "--oracle"), (ask.tensorboard, TRACK, "--log tensorboard")):
+        if asked and not (out / left).exists():
+            raise InputError(f"{at(out)}was finished without {option}; name another folder, or pass --force to run it again")
     if work.exists() and not _differences(
         read_json(work / "plan.json") if (work / "plan.json").is_file() else here, here, without="machine."
     ):
         shutil.rmtree(work)  # left by a kill between the results and this
     run = open_run(out)
-    return add_test_locked(run, corpus, device=device) if test else dict(run.metrics)
+    return add_test_locked(run, corpus, device=ask.device) if ask.test else dict(run.metrics)
 
 
 def _begin(out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> Path:

@@ -7,7 +7,9 @@ metrics.json         per split: accuracy, weighted F1, per class, confusion, whe
 history.json         loss and dev weighted F1 at every look
 predictions.parquet  every utterance: label, prediction, probabilities or scores, and what else the model says, such as its uncertainty
 weights.safetensors, scaling.safetensors
-figures/*.png, report.html
+figures/*.png, report.html, MODEL_CARD.md
+contributions.json, space.json, space.parquet   of a single ``dglmerc fit``, or ``dglmerc report``: see :mod:`dgl_merc.training.in_depth`
+tensorboard/         only with --log tensorboard
 oracle.json          only with --oracle: test scores at every look, which are no result
 """
 
@@ -40,7 +42,9 @@ from dgl_merc.graphs import GraphSpec
 from dgl_merc.models import Model, ModelInput, build_model
 from dgl_merc.reports.run_report import write_report
 from dgl_merc.training.data import DialogueData, Flags
+from dgl_merc.training.in_depth import write_in_depth
 from dgl_merc.training.loop import Trained
+from dgl_merc.training.measures import corpus_facts, training_metrics, whole
 from dgl_merc.training.prediction import prediction_table
 from dgl_merc.training.run_entries import check_entries
 from dgl_merc.training.settings import Settings
@@ -250,7 +254,9 @@ class RunParts:
     device: str
 
 
-def write_run(folder: Path, name: Path, papers: Papers, parts: RunParts, trained: Trained, *, test: bool) -> dict[str, Any]:
+def write_run(
+    folder: Path, name: Path, papers: Papers, parts: RunParts, trained: Trained, *, test: bool, in_depth: bool = False
+) -> dict[str, Any]:
     """Predict, measure, and write everything, figures and report last.
 
     Args:
@@ -260,6 +266,7 @@ def write_run(folder: Path, name: Path, papers: Papers, parts: RunParts, trained
         parts: with the trained model.
         trained: what the loop says.
         test: whether test is evaluated. This is where test is seen.
+        in_depth: also what :mod:`dgl_merc.training.in_depth` makes.
 
     Returns:
         What ``metrics.json`` holds.
@@ -267,37 +274,24 @@ def write_run(folder: Path, name: Path, papers: Papers, parts: RunParts, trained
     model, data = parts.model, parts.data
     shown = {s: d for s, d in parts.division.dialogues().items() if test or s != "test"}
     predictions = prediction_table(model, data, shown, device=parts.device)
-    metrics = _training_metrics(trained, model)
+    metrics = training_metrics(trained, model, parts.device)
     metrics["test_evaluated"] = now() if "test" in set(predictions["split"]) else None
     metrics["splits"] = score_table(predictions, data.task)
     metrics |= _ceiling(data.corpus, data.spec, papers.data, metrics["splits"])
+    metrics["corpus"] = corpus_facts(data, parts.division.dialogues())
     for key in ("config", "data", "environment"):
         write_json(folder / f"{key}.json", getattr(papers, key))
-    write_json(folder / "history.json", {"looks": [{**asdict(e), "epoch": _whole(e.epoch)} for e in trained.history]})
+    write_json(folder / "history.json", {"looks": [{**asdict(e), "epoch": whole(e.epoch)} for e in trained.history]})
     write_bytes(folder / "predictions.parquet", predictions.to_parquet(None, index=False))
     # bytes, then a file: safetensors' own writer has an error of its own for a full disk
     write_bytes(folder / "weights.safetensors", save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}))
     arrays = {f"{n}/{m}": v for n, t in (("mean", data.scaling.mean), ("std", data.scaling.std)) for m, v in t.items()}
     write_bytes(folder / "scaling.safetensors", save_arrays(arrays))
     write_json(folder / "metrics.json", metrics)
+    if in_depth:
+        write_in_depth(folder, model, data, shown, predictions, metrics, device=parts.device)
     write_report(folder, name)
     return metrics
-
-
-def _training_metrics(trained: Trained, model: Model) -> dict[str, Any]:
-    best, history = trained.best, trained.history
-    seconds = sum(e.seconds for e in history)
-    return {
-        "protocol": "the epoch was chosen on dev, by weighted F1; test is evaluated once, afterwards",
-        "chosen_look": best.number,
-        "chosen_epoch": _whole(best.epoch),
-        "chosen_step": best.step,
-        "epochs": _whole(history[-1].epoch),
-        "steps": history[-1].step,
-        "seconds_per_epoch": seconds / history[-1].epoch,
-        "seconds": seconds,
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-    }
 
 
 def score_table(predictions: pd.DataFrame, task: Task) -> dict[str, Any]:
@@ -349,10 +343,6 @@ def add_test_locked(run: SavedRun, corpus: Corpus, *, device: str = "cpu") -> di
     write_report(run.path, metrics=metrics)
     write_json(run.path / "metrics.json", metrics)  # last: until it says so, test counts as unseen and all of this is done again
     return metrics
-
-
-def _whole(epoch: float) -> float | int:
-    return int(epoch) if epoch == int(epoch) else epoch
 
 
 def _ceiling(corpus: Corpus, spec: GraphSpec, about: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Any]:

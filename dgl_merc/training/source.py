@@ -10,7 +10,7 @@ from dgl_merc.corpus import Corpus, open_corpus
 from dgl_merc.files import sha256
 from dgl_merc.graphs import GraphSpec, Store, open_store
 
-__all__ = ["Source", "open_source", "opened_once"]
+__all__ = ["Source", "corpus_of", "open_source", "opened_once"]
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,16 @@ def opened_once(store: Path | None) -> Source:
 @lru_cache(maxsize=1)
 def _opened(store: Path | None, _stamp: str) -> Source:
     return open_source(store)
+
+
+def corpus_of(path: str | None, store: Path | None) -> Corpus:
+    """The corpus for a finished run: of a store where one is named, else where it stood, else the embedded one.
+
+    Args:
+        path: where the run says its corpus stood; None: in memory.
+        store: the graphs.
+
+    Raises:
+        InputError: no store or no corpus there, or a damaged one.
+    """
+    return open_corpus(Path(path)) if path and not store else opened_once(store).corpus

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances
 
 __all__ = ["neighbour_accuracy", "perplexity_of", "plane"]
@@ -80,6 +79,8 @@ def plane(x: Array, seed: int = 0) -> Floats:
     """
     if x.ndim != 2 or len(x) < 4:
         raise ValueError(f"x must be [N, D], N at least 4, got {list(x.shape)}")
+    from sklearn.manifold import TSNE  # half a second that the many runs without a picture do not need
+
     if (x == x[0]).all():
         return np.zeros((len(x), 2))
     centred = _centred(x)

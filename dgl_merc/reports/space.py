@@ -53,7 +53,7 @@ def space_figure(points: pd.DataFrame, names: Sequence[str]) -> Figure:
     from matplotlib.figure import Figure
 
     there = [name for name in names if (points["label"] == name).any()]
-    columns = max(1, min(len(there), 6, int(110 / (6 + max(min(len(n), _LONGEST) for n in there)))))
+    columns = max(1, min(len(there), 8, int(110 / (6 + max(min(len(n), _LONGEST) for n in there)))))
     lines = -(-len(there) // columns)
     figure = Figure(figsize=(9.2, 4.5 + 0.24 * lines), layout="constrained")
     for axes, (space, title) in zip(figure.subplots(1, 2), _TITLES.items(), strict=True):

@@ -98,9 +98,9 @@ def describe_spaces(
     if len(drawn) < _LEAST:
         reason = f"of {split}, {len(drawn)} utterances are labelled; t-SNE wants {_LEAST} or more"
         return {**about, "reason": reason}, table.iloc[:0].assign(**dict.fromkeys(columns, pd.Series(dtype="float64")))
-    seen = spaces(model, data, dialogues, device=device)
-    at = np.searchsorted(seen.rows, drawn)
-    labels, of = data.labels[drawn], np.searchsorted(data.corpus.offsets, drawn, side="right")
+    of = np.searchsorted(data.corpus.offsets, drawn, side="right") - 1  # [U'] their dialogues
+    seen = spaces(model, data, np.unique(of), device=device)
+    at, labels = np.searchsorted(seen.rows, drawn), data.labels[drawn]
     both = {"before": seen.before[at], "after": seen.after[at]}
     about |= {
         "seed": _SEED,

@@ -86,7 +86,7 @@ class Tracker:
 
         self.close()
         shutil.copytree(self.path, out / TRACK)
-        test = metrics["splits"].get("test") if metrics["test_evaluated"] else None
+        test = metrics["splits"].get("test")
         if test and test["utterances"]:
             with SummaryWriter(str(out / TRACK)) as writer:
                 for name, key in (("test/weighted F1", "weighted_f1"), ("test/accuracy", "accuracy"), ("test/macro F1", "macro_f1")):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from dgl_merc.cli.options import DEVICE, THREADS, choose_device
 from dgl_merc.errors import InputError, at
-
-if TYPE_CHECKING:
-    from dgl_merc.corpus import Corpus
-    from dgl_merc.training.run_folder import SavedRun
 
 __all__ = ["evaluate"]
 
@@ -43,6 +39,7 @@ def evaluate(
     from dgl_merc.reports.robustness import shown_robustness, write_robustness
     from dgl_merc.training.evaluate import evaluate_runs, robustness
     from dgl_merc.training.run_folder import open_run
+    from dgl_merc.training.source import corpus_of
 
     last = places[-1]
     store = last if len(places) > 1 and not (last / "metrics.json").is_file() else None
@@ -50,7 +47,10 @@ def evaluate(
     runs = [open_run(path) for path in paths]
     rates = _rates(drop)
     device = choose_device(device, threads)
-    corpus = _corpus(runs[0], store)
+    if store and not (store / "manifest.json").is_file():
+        expected = "the folder of a run (metrics.json) or, at the end, of a store (manifest.json)"
+        raise InputError(f"{at(store)}expected {expected}, found neither")
+    corpus = corpus_of(runs[0].data["corpus"].get("path"), store)
     who = str(paths[0]) if len(runs) == 1 else f"the average of {len(runs)} runs"
     if not rates:
         scores, predictions = evaluate_runs(runs, corpus, split, device=device)
@@ -68,19 +68,6 @@ def evaluate(
     if out:
         write_robustness(out, table, paths[0].resolve().name if len(runs) == 1 else who, split)
         print_line(f"Written to {out}: robustness.txt, .csv, .tex and .png")
-
-
-def _corpus(run: SavedRun, store: Path | None) -> Corpus:
-    """Of the store, or the run's own."""
-    from dgl_merc.corpus import open_corpus
-    from dgl_merc.training.source import opened_once
-
-    if store is not None and not (store / "manifest.json").is_file():
-        raise InputError(
-            f"{at(store)}expected the folder of a run (metrics.json) or, at the end, of a store (manifest.json), found neither"
-        )
-    own = run.data["corpus"].get("path")
-    return open_corpus(Path(own)) if own and not store else opened_once(store).corpus
 
 
 def _print_scores(scores: dict[str, Any], title: str) -> None:

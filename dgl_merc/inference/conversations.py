@@ -26,7 +26,7 @@ from dgl_merc.graphs import open_store
 from dgl_merc.inference.json_lines import parse_utterance, read_lines, read_object
 from dgl_merc.inference.utterance import Expected, Utterance
 
-__all__ = ["completed", "corpus_of", "read_conversations"]
+__all__ = ["as_corpus", "completed", "read_conversations"]
 
 _JSON = (".jsonl", ".ndjson")
 
@@ -49,14 +49,14 @@ def read_conversations(path: Path, expected: Expected, *, features: Sequence[str
     if path.suffix.lower() != ".csv" and (features or nan != "error"):
         raise InputError(f"{at(path)}--features and --nan are for a CSV: elsewhere features stand beside their utterances; leave them out")
     if str(path) == "-":
-        return corpus_of(_from_lines(sys.stdin.buffer, "standard input", expected), expected, "standard input")
+        return as_corpus(_from_lines(sys.stdin.buffer, "standard input", expected), expected, "standard input")
     if path.is_dir():
         return completed(_from_folder(path), expected, str(path))
     if path.suffix.lower() in _JSON:
         if not path.is_file():
             raise InputError(f"{at(path)}expected a file of JSON lines, found none")
         with path.open("rb") as file:
-            return corpus_of(_from_lines(file, str(path), expected), expected, str(path))
+            return as_corpus(_from_lines(file, str(path), expected), expected, str(path))
     if path.suffix.lower() == ".csv":
         return completed(_from_table(read_csv(path), expected, features, nan), expected, str(path))
     raise InputError(
@@ -113,7 +113,7 @@ def _from_lines(file: BinaryIO, name: str, expected: Expected) -> Iterator[Utter
         yield utterance
 
 
-def corpus_of(utterances: Iterable[Utterance], expected: Expected, name: str = "utterances") -> Corpus:
+def as_corpus(utterances: Iterable[Utterance], expected: Expected, name: str = "utterances") -> Corpus:
     """Utterances as a corpus: those of a dialogue together, in order.
 
     Args:

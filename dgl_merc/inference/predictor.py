@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_merc.corpus import Corpus
-from dgl_merc.inference.conversations import completed, corpus_of, read_conversations
+from dgl_merc.inference.conversations import as_corpus, completed, read_conversations
 from dgl_merc.inference.utterance import Expected, Utterance
 from dgl_merc.training.prediction import averaged, predict, table_of
 from dgl_merc.training.run_folder import SavedRun, open_run
@@ -70,7 +70,7 @@ class Predictor:
         elif isinstance(source, Corpus):
             corpus = completed(source, self.expected, str(source.path or source.name))
         else:
-            corpus = corpus_of(source, self.expected)
+            corpus = as_corpus(source, self.expected)
         datas = [run.dialogue_data(corpus) for run in self.runs]
         every = np.arange(len(corpus))
         parts = [predict(model, data, every, device=self.device) for model, data in zip(self.models, datas, strict=True)]

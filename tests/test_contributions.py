@@ -24,7 +24,7 @@ from dgl_merc.studies.beside import trained_alone
 from dgl_merc.studies.compare import compare
 from dgl_merc.studies.systems import open_system
 from dgl_merc.training.contributions import contributions
-from dgl_merc.training.evaluate import evaluate_run
+from dgl_merc.training.evaluate import evaluate_runs
 from dgl_merc.training.run_folder import open_run
 
 M = ("text", "audio", "visual")
@@ -71,7 +71,7 @@ def test_against_a_corpus_that_never_had_the_others(made, name):
         assert list(found[word]) == list(used)
         for m, row in found[word].items():
             kept = kept_of(m)
-            _, table = evaluate_run(saved, never_had(corpus, kept))
+            _, table = evaluate_runs([saved], never_had(corpus, kept))
             table = table[table["label"].notna()]
             f1 = 100 * f1_score(table["label"], table["predicted"], average="weighted", zero_division=0)
             assert row["weighted_f1"] == pytest.approx(f1)

@@ -84,13 +84,22 @@ def test_two_processes_make_the_steps_of_one(tmp_path):
 def test_a_run_of_two_processes(store, source, tmp_path):
     words = [*SMALL, *STILL, "training.max_epochs=4", "training.modality_dropout=.3", "training.averaging=ema"]
     sets = [part for word in words for part in ("--set", word)]
-    done = torchrun("-m", "dgl_merc.cli", "fit", str(store), "--out", "two", "--oracle", *sets, cwd=tmp_path)
+    done = torchrun("-m", "dgl_merc.cli", "fit", str(store), "--out", "two", "--oracle", "--log", "tensorboard", *sets, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].endswith("; seed 0; 2 processes")
     assert [line.split()[0] for line in lines].count("epoch") == 4, "the first process alone prints"
-    fit(source.corpus, source.spec, load_settings("mglra", words), tmp_path / "one", store=source.store, oracle=True)
+    fit(
+        source.corpus,
+        source.spec,
+        load_settings("mglra", words),
+        tmp_path / "one",
+        store=source.store,
+        oracle=True,
+        in_depth=True,
+        tensorboard=True,
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(p.name for p in (tmp_path / "two").iterdir())
     for key in ("loss", "dev_weighted_f1"):

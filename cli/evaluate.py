@@ -50,7 +50,9 @@ def evaluate(
     if store and not (store / "manifest.json").is_file():
         expected = "the folder of a run (metrics.json) or, at the end, of a store (manifest.json)"
         raise InputError(f"{at(store)}expected {expected}, found neither")
-    corpus = corpus_of(runs[0].data["corpus"].get("path"), store)
+    if not store and len({run.data["corpus"]["content_sha256"] for run in runs}) > 1:
+        raise InputError("the runs were trained on different corpora; name the store of the one to evaluate them on")
+    corpus = corpus_of(runs[0], store)
     who = str(paths[0]) if len(runs) == 1 else f"the average of {len(runs)} runs"
     if not rates:
         scores, predictions = evaluate_runs(runs, corpus, split, device=device)

@@ -68,16 +68,19 @@ def _answer(
     *runs, file = places
     if not runs:
         raise InputError(f"{at(file)}expected a run and a file of conversations, found one place only")
+    if force and not out:
+        raise InputError("--force: expected a file to replace (--out); leave it out")
+    if not out and sys.stdout is None:
+        raise InputError("standard output: expected somebody to answer, found it closed; pass --out")
     shape = format_of(out, kind)
-    if out and out.exists() and file.exists() and out.samefile(file):
-        raise InputError(f"{at(out)}is what is read; name another file for the answers")
     if out:
-        check_file(out, force=force)
+        sources = (Path(text.partition("=")[2].partition(":")[0]) for text in features)
+        check_file(out, [file, *sources, *(file.parent / source for source in sources)], force=force)
     predictor = Predictor.open(*runs, device=device)
     corpus = read_conversations(file, predictor.expected, features=features, nan="absent" if nan == "absent" else "error")
+    table = predictor.predict(corpus)
     for note in corpus.notes:
         click.echo(f"- {note}", err=True)
-    table = predictor.predict(corpus)
     if out is None:
         click.echo(as_bytes(table, shape), nl=False)
         return
@@ -92,7 +95,14 @@ def _listen(places: tuple[Path, ...], bounds: dict[str, int], device: str) -> No
     from dgl_merc.inference.stream import Stream
     from dgl_merc.training.run_folder import open_run
 
+    if files := [place for place in places if place.is_file() or str(place) == "-"]:
+        raise InputError(f"{at(files[0])}expected runs alone with --stream, whose utterances come on standard input; leave it out")
+    if sys.stdin is None or sys.stdout is None:
+        raise InputError("--stream: expected utterances on standard input and somebody to answer, found one of the two closed")
     stream = Stream([open_run(place) for place in places], device=device, **bounds)
-    for answer in listen(stream, sys.stdin.buffer):
-        click.echo(answer)
-        sys.stdout.flush()
+    try:
+        for answer in listen(stream, sys.stdin.buffer):
+            click.echo(f"{answer}\n".encode(), nl=False)  # UTF-8, whatever the terminal speaks
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(130) from None  # that is how one ends it

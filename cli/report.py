@@ -40,7 +40,7 @@ def report(run: Path, store: Path | None, beside: Path | None, device: str, thre
     saved = open_run(run)
     other = trained_alone(saved, open_run(beside)) if beside else None
     device = choose_device(device, threads)
-    corpus = corpus_of(saved.data["corpus"].get("path"), store)
+    corpus = corpus_of(saved, store)
     page = report_again(saved, corpus, device=device, beside=other)
     if (run / "contributions.json").is_file():
         found = read_json(run / "contributions.json")

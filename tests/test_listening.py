@@ -27,6 +27,7 @@ from dgl_merc.training.run_folder import open_run
 CAUSAL = "graph.causal=true"
 OF_FILES = {
     "modalities nobody knows",
+    "a modality with a capital",
     "no features at all",
     "an unknown label",
     "a number as label",
@@ -112,6 +113,24 @@ def test_a_dialogue_ends(runs):
     assert [a["position"] for a in answers] == [0, 1, 0, 1, 0]
     assert answers[0] == answers[2] == answers[4]
     assert answers[1] == answers[3] != answers[0]
+
+
+def test_the_end_of_a_dialogue_is_no_way_to_say_something(runs):
+    """A line that ends a dialogue and has features, too, must be a whole utterance."""
+    nobody = {"dialogue_id": "d1", "end": True, "features": {"text": [0.5] * 32}}
+    assert_one_line(stream(runs / "bilstm", given=as_bytes([nobody])), "line 1: dialogue d1: speaker: expected a name, found nothing")
+
+
+def test_answers_are_utf_8_whatever_the_terminal_speaks(runs):
+    said = "Zoë 😀"
+    done = subprocess.run(
+        [sys.executable, "-m", "dgl_merc.cli", "predict", str(runs / "bilstm"), "--stream"],
+        input=as_bytes([{**GOOD, "speaker": said}]),
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        check=True,
+    )
+    assert json.loads(done.stdout.decode("utf-8"))["speaker"] == said
 
 
 def test_bounds(runs):

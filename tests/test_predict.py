@@ -20,7 +20,8 @@ from dgl_merc.cli.main import main
 from dgl_merc.corpus import Corpus, save_corpus
 from dgl_merc.inference import Predictor, Utterance
 from dgl_merc.inference.answers import answer_line
-from dgl_merc.training.data import fixed_drops
+from dgl_merc.training import prediction
+from dgl_merc.training.data import DialogueData, fixed_drops
 from dgl_merc.training.evaluate import evaluate_runs
 from dgl_merc.training.prediction import Predictions, averaged
 from dgl_merc.training.run_folder import open_run
@@ -211,6 +212,71 @@ def test_speakers_are_known_by_name(corpus, runs, tmp_path):
     assert not np.allclose(answers(named), answers(other))
 
 
+def test_a_table_by_its_own_ids_says_so(corpus, runs, tmp_path):
+    objects = [{**o, "utterance_id": str(900 - k)} for k, o in enumerate(spoken(corpus)[:9])]
+    file = write_csv(tmp_path / "talk.csv", objects, widths(corpus), ("utterance_id",))
+    result = run("predict", runs / "mglra", file)
+    assert "- order: utterances stand by their utterance ids, which is not the order of the file" in result.stderr
+    table = pd.read_csv(io.StringIO(result.stdout))
+    assert table["utterance_id"].tolist() == sorted(table["utterance_id"])
+    lines = write_lines(tmp_path / "talk.jsonl", objects)
+    assert told("predict", runs / "mglra", lines)[1].split(",")[2] == "900", "lines stand in their order, and keep their names"
+    given = [{**o, "position": 30 - k} for k, o in enumerate(spoken(corpus)[:9])]
+    table = Predictor.open(runs / "mglra").predict(write_lines(tmp_path / "talk.jsonl", given))
+    assert table["utterance_id"].tolist() == [str(22 + k) for k in range(9)], "answers can be joined to what was asked"
+
+
+def test_a_pattern_takes_columns_by_their_numbers(corpus, runs, tmp_path):
+    wanted = Predictor.open(runs / "text").predict(write_lines(tmp_path / "talk.jsonl", spoken(corpus)))
+    file = write_csv(tmp_path / "talk.csv", spoken(corpus), {"text": widths(corpus)["text"]}, ())
+    frame = pd.read_csv(file)
+    frame[sorted(frame)].rename(columns=lambda c: c.replace("text_", "f")).to_csv(file, index=False)
+    assert file.read_text().splitlines()[0].split(",")[2:4] == ["f0", "f1"]
+    assert "f1,f10" in file.read_text().splitlines()[0]
+    table = pd.read_csv(io.StringIO(run("predict", runs / "text", file, "--features", "text=columns:f*").stdout))
+    assert_same(table, wanted)
+
+
+def test_columns_that_no_run_takes(corpus, runs, tmp_path):
+    file = write_csv(tmp_path / "talk.csv", spoken(corpus), widths(corpus))
+    result = run("predict", runs / "text", file)
+    assert "- audio: no part of the training of" in result.stderr
+    assert "- visual: no part of the training of" in result.stderr
+
+
+def test_every_run_has_to_hear_something(corpus, runs, tmp_path):
+    fitted(corpus, tmp_path / "audio", "bilstm", "data.modalities=audio")
+    objects = [{**o, "features": {"text": o["features"]["text"]}} for o in spoken(corpus) if "text" in o["features"]]
+    file = write_lines(tmp_path / "talk.jsonl", objects)
+    assert_one_line(
+        run("predict", runs / "text", tmp_path / "audio", file), "expected features of audio, which", "found none in any utterance"
+    )
+
+
+def test_features_beyond_what_a_model_can_take(corpus, runs, tmp_path):
+    objects = spoken(corpus)[:2]
+    objects[1]["features"]["text"] = [3e38] * widths(corpus)["text"]
+    file = write_lines(tmp_path / "talk.jsonl", objects)
+    result = run("predict", runs / "bilstm", file)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("dglmerc: error: dialogue test/0, utterance ")
+    assert "the dialogue has features beyond what the model can take" in result.stderr.splitlines()[-1]
+
+
+def test_long_dialogues_are_answered_a_few_at_a_time(corpus, runs, monkeypatch):
+    wanted = Predictor.open(runs / "mglra").predict(corpus)
+    monkeypatch.setattr(prediction, "_MOST_UTTERANCES", 60)
+    sizes = []
+    take = DialogueData.batch
+    monkeypatch.setattr(
+        DialogueData, "batch", lambda self, dialogues: (sizes.append(corpus.lengths[dialogues].sum()), take(self, dialogues))[1]
+    )
+    assert_same(Predictor.open(runs / "mglra").predict(corpus), wanted)
+    assert len(sizes) > 3
+    assert all(size <= max(60, corpus.lengths.max()) for size in sizes)
+    assert sum(sizes) == len(corpus.utterances)
+
+
 # ---- scores
 
 
@@ -232,6 +298,8 @@ def test_runs_of_scores(tmp_path, learn):
         np.testing.assert_allclose(table["score"], scores)
         assert ("predicted_score" in table) == (learn == "score")
         assert any(c.startswith("p_") for c in table) == (learn == "classes")
+    felt = write_csv(tmp_path / "felt.csv", [{**o, "emotion": "joy"} for o in objects], widths(corpus), ("emotion", "sentiment"))
+    assert_same(Predictor.open(tmp_path / "run").predict(felt), wanted)  # another target is a column like any other
     assert_one_line(
         run("predict", tmp_path / "run", write_lines(tmp_path / "bad.jsonl", [{**objects[0], "sentiment": 4}])),
         "sentiment: expected a number from -3.0 to 3.0",
@@ -297,7 +365,7 @@ def test_runs_that_do_not_belong_together(corpus, runs, tmp_path, store):
     )
     folds = [fitted(corpus, tmp_path / f"fold{k}", "bilstm", "data.folds=2", f"data.fold={k}") for k in (1, 2)]
     place = save_store(corpus, tmp_path)
-    assert_one_line(run("evaluate", *folds, place), "fold2: expected the same test dialogues as", "evaluate them one by one")
+    assert_one_line(run("evaluate", *folds, place), "fold2: expected a run that has not seen the test dialogues of", "8 of 8, such as")
     assert_one_line(
         run("evaluate", runs / "bilstm", runs / "text", place, "--drop", "text=.5"), "text: expected the modalities text, audio"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -121,10 +122,22 @@ def test_several_runs_are_averaged(corpus, runs):
         assert {k: v for k, v in got.items() if k.startswith("sigma")} == {k: v for k, v in single[1].items() if k.startswith("sigma")}
 
 
-def test_details_of_several_runs_are_averaged_too(corpus, runs):
-    once, twice = Stream([runs["sgrnet"]]), Stream([runs["sgrnet"]] * 2)
+def test_details_of_several_runs_are_averaged_too(corpus, runs, tmp_path):
+    shutil.copytree(runs["sgrnet"].path, tmp_path / "copy")
+    once, twice = Stream([runs["sgrnet"]]), Stream([runs["sgrnet"], open_run(tmp_path / "copy")])
     for u in spoken(runs["sgrnet"], corpus)[:20]:
         assert twice.answer(u) == once.answer(u)
+
+
+def test_positions_that_are_given_ascend_and_names_come_back(runs):
+    stream, said = Stream([runs["mglra"]]), talk(4)
+    assert stream.answer(replace(said[0], position=7, utterance_id="u7"))["utterance_id"] == "u7"
+    for position in (7, 3):
+        with pytest.raises(InputError, match=rf"utterance 1: position: expected more than 7, that of the one before, found {position}"):
+            stream.answer(replace(said[1], position=position))
+    assert stream.answer(said[1])["position"] == 1, "what was refused leaves no trace, and a position need not be given"
+    assert "utterance_id" not in stream.answer(replace(said[2], position=8))
+    assert stream.answer(replace(said[3], dialogue_id="other", position=0))["position"] == 0
 
 
 @pytest.mark.parametrize("name", ["mglra", "sgrnet", "bilstm"])

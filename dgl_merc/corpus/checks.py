@@ -74,8 +74,9 @@ def utterance_at(table: pd.DataFrame, row: int, where: str) -> str:
 
 
 def _cell(column: pd.Series[Any], row: int) -> str:
-    """A cell as a person would write it: ``7.0``, not ``np.float64(7.0)``."""
-    return repr(column.iloc[[row]].tolist()[0])
+    """A cell as a person would write it: ``7.0``, not ``np.float64(7.0)``; only the beginning of a long one."""
+    said = repr(column.iloc[[row]].tolist()[0])
+    return said if len(said) <= 80 else f"{said[:77]}..."
 
 
 def _check_names(table: pd.DataFrame, features: Mapping[str, Array], where: str) -> None:

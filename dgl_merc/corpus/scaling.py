@@ -62,10 +62,11 @@ class Scaling:
         return cls(mean, std)
 
     def apply(self, modality: str, x: Array) -> Array:
-        """[N, width] features of a modality, scaled, float32."""
+        """[N, width] features of a modality, scaled, float32; infinite where they are beyond it: then no answer will be finite."""
         if modality not in self.mean:
             return np.asarray(x, dtype=np.float32)
-        scaled: Array = (np.asarray(x, dtype=np.float32) - self.mean[modality]) / self.std[modality]
+        with np.errstate(over="ignore"):
+            scaled: Array = (np.asarray(x, dtype=np.float32) - self.mean[modality]) / self.std[modality]
         return scaled
 
 

@@ -1,8 +1,5 @@
 """New conversations as a corpus: a CSV, JSON lines, a folder with a corpus or a store, or utterances in Python.
 
-CSV columns are those of ``import table``: ``dialogue_id, speaker``, perhaps ``position, utterance_id, text``, the target; ``split`` means
-nothing here. Without ``--features`` a modality is in the columns ``<modality>_0 ... <modality>_<width - 1>``.
-
 What the runs take and the file lacks is absent; what the file has and the runs don't take is passed over. Notes of the corpus say so.
 """
 
@@ -18,12 +15,11 @@ import numpy as np
 import pandas as pd
 
 from dgl_merc.corpus import Corpus, open_corpus, presence_column
-from dgl_merc.corpus.readers.table import read_table
-from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
 from dgl_merc.corpus.reading.features import NanPolicy
 from dgl_merc.errors import InputError, at
 from dgl_merc.graphs import open_store
 from dgl_merc.inference.json_lines import parse_utterance, read_lines, read_object
+from dgl_merc.inference.tables import read_conversation_table
 from dgl_merc.inference.utterance import Expected, Utterance
 
 __all__ = ["as_corpus", "completed", "read_conversations"]
@@ -49,16 +45,19 @@ def read_conversations(path: Path, expected: Expected, *, features: Sequence[str
     if path.suffix.lower() != ".csv" and (features or nan != "error"):
         raise InputError(f"{at(path)}--features and --nan are for a CSV: elsewhere features stand beside their utterances; leave them out")
     if str(path) == "-":
+        if sys.stdin is None:
+            raise InputError("standard input: expected JSON lines, found it closed")
         return as_corpus(_from_lines(sys.stdin.buffer, "standard input", expected), expected, "standard input")
     if path.is_dir():
         return completed(_from_folder(path), expected, str(path))
     if path.suffix.lower() in _JSON:
         if not path.is_file():
-            raise InputError(f"{at(path)}expected a file of JSON lines, found none")
+            raise InputError(f"{at(path)}expected a file of JSON lines, found {'something else' if path.exists() else 'none'}")
         with path.open("rb") as file:
             return as_corpus(_from_lines(file, str(path), expected), expected, str(path))
     if path.suffix.lower() == ".csv":
-        return completed(_from_table(read_csv(path), expected, features, nan), expected, str(path))
+        corpus, more = read_conversation_table(path, expected, features, nan)
+        return completed(corpus, expected, str(path), more)
     raise InputError(
         f"{at(path)}expected a .csv, JSON lines (.jsonl), the folder of a corpus, or - for JSON lines on standard input, "
         f"found {'something else' if path.exists() else 'no such file'}"
@@ -70,40 +69,6 @@ def _from_folder(path: Path) -> Corpus:
         corpus = open_store(path).corpus
         return open_corpus(corpus.path) if corpus.path else corpus
     return open_corpus(path)
-
-
-def _from_table(file: CsvFile, expected: Expected, features: Sequence[str], nan: NanPolicy) -> Corpus:
-    cells = {name: column for name, column in file.cells.items() if name != "split"}
-    targets = (expected.target,) if expected.target in cells else ()
-    return read_table(
-        CsvFile(file.path, cells, file.lines),
-        features or _own_columns(file, expected),
-        targets=targets,
-        settled=dict.fromkeys(targets, expected.kind),
-        nan=nan,
-        one_split="test",
-    )
-
-
-def _own_columns(file: CsvFile, expected: Expected) -> list[str]:
-    """The features of a table that calls its columns by modality and number."""
-    specs = []
-    for m, width in expected.widths.items():
-        there = [name for name in file.cells if name.startswith(f"{m}_") and name[len(m) + 1 :].isdecimal()]
-        if there and set(there) != {f"{m}_{k}" for k in range(width)}:
-            raise InputError(
-                f"{at(file.path, line=1)}{m}: expected the {width} columns {m}_0 to {m}_{width - 1}, as in the training of "
-                f"{expected.runs}, found {len(there)} from {there[0]} to {there[-1]}"
-            )
-        if any(any(cell.strip() for cell in file.cells[name]) for name in there):
-            specs.append(f"{m}=columns:{m}_0..{m}_{width - 1}" if width > 1 else f"{m}=columns:{m}_0")
-    if not specs:
-        wanted = " or ".join(f"{m}_0 to {m}_{width - 1}" for m, width in expected.widths.items())
-        raise InputError(
-            f"{at(file.path, line=1)}expected columns of features, {wanted}, found none; "
-            f"name them, as --features '{next(iter(expected.widths))}=columns:NAME*'"
-        )
-    return specs
 
 
 def _from_lines(file: BinaryIO, name: str, expected: Expected) -> Iterator[Utterance]:
@@ -143,6 +108,9 @@ def as_corpus(utterances: Iterable[Utterance], expected: Expected, name: str = "
         }
     )
     vectors = [expected.vectors(u, at(name, dialogue=u.dialogue_id)) for u in given]
+    called = [u.utterance_id if u.utterance_id is not None or u.position is None else str(u.position) for u in given]
+    if any(name is not None for name in called):
+        table["utterance_id"] = pd.Series(called, dtype="str")
     arrays = {}
     for m, width in expected.widths.items():
         rows = [x[m] for x in vectors if m in x]
@@ -150,6 +118,8 @@ def as_corpus(utterances: Iterable[Utterance], expected: Expected, name: str = "
         table[presence_column(m)] = [m in u.features for u in given]
     corpus = Corpus.build(name, table, arrays, {expected.target: expected.kind}, where=name)
     more = sorted({m for u in given for m in u.features} - set(expected.widths))
+    if miss := expected.near_miss(more):
+        raise InputError(f"{at(name)}{miss[1]}: expected the modality by this name, found {miss[0]!r}")
     return _noted(corpus, expected, name, more)
 
 
@@ -173,13 +143,14 @@ def _order(given: Sequence[Utterance], number: dict[str, int], name: str) -> Seq
     return sorted(range(len(given)), key=places.__getitem__)
 
 
-def completed(corpus: Corpus, expected: Expected, name: str) -> Corpus:
+def completed(corpus: Corpus, expected: Expected, name: str, more: Sequence[str] = ()) -> Corpus:
     """A corpus with the modalities and the target that it lacks: absent from every utterance, unlabelled.
 
     Args:
         corpus: as it came.
         expected: what the runs take.
         name: of it, for people.
+        more: what else it seems to have, for a note.
 
     Raises:
         InputError: vectors of another width, another kind of target of the same name, or nothing at all that the runs take.
@@ -204,20 +175,24 @@ def completed(corpus: Corpus, expected: Expected, name: str) -> Corpus:
         raise InputError(f"{at(name)}{expected.target}: expected {expected.kind}, as in the training of {expected.runs}; found {found}")
     as_it_is = features.keys() == corpus.features.keys() and expected.target in corpus.targets
     whole = corpus if as_it_is else Corpus.build(corpus.name, table, features, targets, where=name)
-    return _noted(replace(whole, notes=()), expected, name, [m for m in corpus.modalities if m not in expected.widths])
+    kept = tuple(note for note in corpus.notes if note.startswith(("order: ", "position: ")))
+    return _noted(replace(whole, notes=kept), expected, name, [*more, *(m for m in corpus.modalities if m not in expected.widths)])
 
 
 def _noted(corpus: Corpus, expected: Expected, name: str, more: Sequence[str]) -> Corpus:
     """With notes on what is absent and what is passed over.
 
     Raises:
-        InputError: no utterance has anything that the runs take.
+        InputError: no utterance has anything that some run takes.
     """
     has = dict(zip(corpus.modalities, corpus.presence.sum(axis=0).tolist(), strict=True))
-    if not any(has[m] for m in expected.widths):
-        others = f", but of {', '.join(more)}" if more else ""
-        raise InputError(f"{at(name)}expected features of {', '.join(expected.widths)}, found none in any utterance{others}")
+    for run, modalities in expected.hears:
+        if not any(has[m] for m in modalities):
+            others = f", but of {', '.join(more)}" if more else ""
+            raise InputError(
+                f"{at(name)}expected features of {' or '.join(modalities)}, which {run} hears, found none in any utterance{others}"
+            )
     total = len(corpus.utterances)
     notes = [f"{m}: {has[m]} of {total} utterances have it; of the others it is absent" for m in expected.widths if has[m] < total]
     notes += [f"{m}: no part of the training of {expected.runs}, so it is passed over" for m in more]
-    return replace(corpus, notes=tuple(notes))
+    return replace(corpus, notes=(*corpus.notes, *notes))

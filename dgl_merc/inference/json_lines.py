@@ -3,8 +3,8 @@
     {"dialogue_id": "d1", "speaker": "Ana", "text": "You came!", "features": {"text": [0.9, 0.1], "audio": null}}
 
 ``dialogue_id`` and ``speaker`` are needed. A modality that is null or not there is absent. ``position`` sorts the utterances of a dialogue,
-which else stand in order; what the runs learn (``emotion``, say) may be there too, and is read by no model. Other keys may hold words,
-numbers, true or false, which are passed over.
+which else stand in order, and answers repeat an ``utterance_id``; what the runs learn (``emotion``, say) may be there too, and is read by
+no model. Other keys may hold words, numbers, true or false, which are passed over.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = ["name_of", "parse_utterance", "read_lines", "read_object"]
 LONGEST_LINE = 1 << 24
 """Bytes: some million numbers."""
 
+_LONGEST_LABEL = 200  # characters
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -97,8 +98,8 @@ def parse_utterance(value: Mapping[str, Any], place: str, target: str) -> Uttera
     Raises:
         InputError: a key is missing, or holds something else than it should.
     """
-    known = {"dialogue_id", "speaker", "features", "text", "position", target}
-    strange = [key for key, found in value.items() if key not in known and isinstance(found, dict | list)]
+    known = {"dialogue_id", "speaker", "features", "text", "position", "utterance_id", target}
+    strange = [key for key, found in value.items() if key not in known and (isinstance(found, dict | list) or _is_nearly_features(key))]
     if strange:
         raise InputError(f"{place}{strange[0]}: expected no such key (features stand in 'features', by modality)")
     dialogue = name_of(value, "dialogue_id", place)
@@ -114,25 +115,34 @@ def parse_utterance(value: Mapping[str, Any], place: str, target: str) -> Uttera
     text = value.get("text")
     if text is not None and not isinstance(text, str):
         raise InputError(f"{place}text: expected what was said (numbers stand in 'features'), found {_in_short(text)}")
-    label = value.get(target)
-    if label is not None and (isinstance(label, bool) or not isinstance(label, str | int | float)):
-        raise InputError(f"{place}{target}: expected a label or null, found {_in_short(label)}")
+    called = name_of(value, "utterance_id", place) if value.get("utterance_id") is not None else None
     vectors = {m: _vector(x, f"{place}{m}: ") for m, x in (features or {}).items() if x is not None}
-    return Utterance(dialogue, name_of(value, "speaker", place), vectors, text, label, position)
+    try:
+        return Utterance(dialogue, name_of(value, "speaker", place), vectors, text, _label(value, target, place), position, called)
+    except InputError as error:
+        raise InputError(f"{place}{error}") from None
+
+
+def _is_nearly_features(key: str) -> bool:
+    return key != "features" and key.strip().lower().rstrip("s") == "feature"
+
+
+def _label(value: Mapping[str, Any], target: str, place: str) -> str | float | None:
+    label = value.get(target)
+    number = isinstance(label, int | float) and not isinstance(label, bool)
+    if label is not None and not (isinstance(label, str) and len(label) <= _LONGEST_LABEL) and not (number and abs(label) <= _LARGEST):
+        raise InputError(f"{place}{target}: expected a label or null, found {_in_short(label)}")
+    return label
 
 
 def name_of(value: Mapping[str, Any], key: str, place: str) -> str:
     """A name that an object must have under a key; whole numbers are names too."""
     found = value.get(key)
-    if type(found) is int:
+    if type(found) is int and abs(found) < 1 << 63:
         found = str(found)
     if not isinstance(found, str) or not found.strip():
         said = "nothing" if key not in value else _in_short(found)
         raise InputError(f"{place}{key}: expected a name, found {said}")
-    try:
-        found.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{place}{key}: expected text that UTF-8 can hold, found {found!a}") from None
     return found
 
 

@@ -33,11 +33,11 @@ def listen(stream: Stream, file: BinaryIO, name: str = "standard input") -> Iter
     for place, line in read_lines(file, name):
         value = read_object(line, place)
         over = value.get("end") is True  # a number is a time
-        if not over or "speaker" in value:
+        if not over or {"speaker", "features", "text"} & set(value):
             utterance = parse_utterance(value, place, stream.task.target)
             try:
                 yield answer_line(stream.answer(utterance))
             except InputError as error:
-                raise InputError(f"{place}{error}") from None
+                raise type(error)(f"{place}{error}") from None
         if over:
             stream.end(name_of(value, "dialogue_id", place))

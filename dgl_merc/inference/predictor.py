@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_merc.corpus import Corpus
+from dgl_merc.errors import InputError, at
 from dgl_merc.inference.conversations import as_corpus, completed, read_conversations
 from dgl_merc.inference.utterance import Expected, Utterance
 from dgl_merc.training.prediction import averaged, predict, table_of
@@ -59,11 +60,12 @@ class Predictor:
 
         Returns:
             A row an utterance, dialogue by dialogue: ``dialogue_id, position`` (counted from 0), ``utterance_id`` and ``text`` where they
-            were given, ``speaker``, ``label`` (``score``) where any was given, ``predicted``, ``p_<class>`` (``predicted_score`` of runs
-            that learn scores), and what else the models say, such as ``sigma_text``.
+            were given (``utterance_id`` also where positions were given, which it repeats), ``speaker``, ``label`` (``score``) where any
+            was given, ``predicted``, ``p_<class>`` (``predicted_score`` of runs that learn scores), and what else the models say, such as
+            ``sigma_text``. Of a corpus with several splits, ``split`` before all.
 
         Raises:
-            InputError: what was given does not fit the runs.
+            InputError: what was given does not fit the runs, or it is the corpus of a run whose test split was not evaluated yet.
         """
         if isinstance(source, str | Path):
             corpus = read_conversations(Path(source), self.expected)
@@ -71,6 +73,9 @@ class Predictor:
             corpus = completed(source, self.expected, str(source.path or source.name))
         else:
             corpus = as_corpus(source, self.expected)
+        for run in self.runs:
+            if not run.metrics["test_evaluated"] and run.data["corpus"]["content_sha256"] == corpus.content_sha256:
+                raise InputError(f"{at(run.path)}its test split was not evaluated yet; finish the table it belongs to (ablate --final)")
         datas = [run.dialogue_data(corpus) for run in self.runs]
         every = np.arange(len(corpus))
         parts = [predict(model, data, every, device=self.device) for model, data in zip(self.models, datas, strict=True)]
@@ -81,4 +86,6 @@ class Predictor:
         for name in reversed(_KEPT):
             if name in corpus.utterances and corpus.utterances[name].notna().any():
                 table.insert(2, name, corpus.utterances[name].to_numpy())
+        if len(set(corpus.splits)) > 1:
+            table.insert(0, "split", corpus.utterances["split"].to_numpy())
         return table

@@ -70,30 +70,39 @@ class Stream:
         """What the runs say of the next utterance of a dialogue.
 
         Returns:
-            ``dialogue_id``, ``position`` (from 0), ``speaker``, ``predicted``, ``probabilities`` (class -> p; of runs that learn scores
-            ``predicted_score`` instead), then what else the model says of it, None where it says nothing. Nothing but what JSON can hold.
+            ``dialogue_id``, ``position`` (from 0), ``utterance_id`` if it came with one, ``speaker``, ``predicted``, ``probabilities``
+            (class -> p; of runs that learn scores ``predicted_score`` instead), then what else the model says of it, None where it says
+            nothing. Nothing but what JSON can hold.
 
         Raises:
-            InputError: features that no run takes, of another width, or that are not finite; or an answer that is not. The utterance
-                leaves no trace then: the next one has its position.
+            InputError: features that no run takes, of another width, or that are not finite; a position not after the one before; or an
+                answer that is not finite. The utterance leaves no trace then: the next one has its position.
         """
         dialogue = self._heard.get(utterance.dialogue_id) or _Dialogue([Past(self.window) for _ in self._listeners])
         place = at(dialogue=utterance.dialogue_id, utterance=dialogue.position)
+        if utterance.position is not None and utterance.position <= dialogue.given:
+            raise InputError(
+                f"{place}position: expected more than {dialogue.given}, that of the one before, found {utterance.position}: a stream hears "
+                "utterances in their order"
+            )
         features, number = self._checked(utterance, place), dialogue.number(utterance.speaker)
         with torch.inference_mode():
             outputs = [x.hear(p, features, utterance.speaker, number) for x, p in zip(self._listeners, dialogue.pasts, strict=True)]
-            answers = np.stack([self.task.answers(output.logits).cpu().numpy() for output in outputs]).mean(axis=0, dtype=np.float64)
+            told = [self.task.answers(output.logits).cpu().numpy() for output in outputs]
+        answers = np.stack(told).mean(axis=0, dtype=np.float64).astype(np.float32)
         if not np.isfinite(answers).all():
             raise DivergedError(f"{place}expected a finite answer, found none: features beyond what a model can take, or a run gone astray")
         said = {
             "dialogue_id": utterance.dialogue_id,
             "position": dialogue.position,
+            **({} if utterance.utterance_id is None else {"utterance_id": utterance.utterance_id}),
             "speaker": utterance.speaker,
             "predicted": self.task.names[int(self.task.predicted(answers)[0])],
             **self._in_words(answers[0]),
             **_details(outputs),
         }
         dialogue.keep(utterance.speaker, number, self.window)
+        dialogue.given = dialogue.given if utterance.position is None else utterance.position
         self._heard[utterance.dialogue_id] = dialogue
         self._heard.move_to_end(utterance.dialogue_id)
         if len(self._heard) > self.dialogues:
@@ -110,7 +119,7 @@ class Stream:
             raise InputError(f"{place}expected features of {', '.join(self.expected.widths)}, found {strange[0]}; leave it out")
         return self.expected.vectors(utterance, place)
 
-    def _in_words(self, answers: npt.NDArray[np.float64]) -> dict[str, Any]:
+    def _in_words(self, answers: npt.NDArray[np.float32]) -> dict[str, Any]:
         if isinstance(self.task, ScoreTask):
             return {"predicted_score": float(answers[0])}
         return {"probabilities": dict(zip(self.task.names, answers.tolist(), strict=True))}
@@ -146,8 +155,7 @@ class _Listener:
         return output
 
     def _scaled(self, modality: str, x: npt.NDArray[np.float32]) -> Tensor:
-        with np.errstate(over="ignore"):  # then the answer is not finite, which is said
-            return torch.from_numpy(self.scaling.apply(modality, x[None])).to(self.device)
+        return torch.from_numpy(self.scaling.apply(modality, x[None])).to(self.device)
 
 
 @dataclass(eq=False)
@@ -159,12 +167,14 @@ class _Dialogue:
         position: of the next utterance.
         speakers: name -> dialogue-local number, the one that was silent for longest first.
         introduced: how many there were.
+        given: the position that the last one came with; -1: none.
     """
 
     pasts: Sequence[Past]
     position: int = 0
     speakers: OrderedDict[str, int] = field(default_factory=OrderedDict)
     introduced: int = 0
+    given: int = -1
 
     def number(self, speaker: str) -> int:
         """Of a speaker, by first appearance."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,8 @@ from dgl_merc.training.evaluate import check_average
 from dgl_merc.training.run_folder import SavedRun
 
 __all__ = ["Expected", "Utterance"]
+
+_LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Utterance:
         text: as spoken, for people; no model reads it.
         label: what it truly is, where that is known; no model reads it.
         position: what sorts the utterances of a dialogue; None: they come in order.
+        utterance_id: what it is called where it came from; answers repeat it.
+
+    Raises:
+        InputError: a name that is none: empty, of more than 1000 characters, or not to be written in UTF-8.
     """
 
     dialogue_id: str
@@ -35,6 +41,21 @@ class Utterance:
     text: str | None = None
     label: str | float | None = None
     position: int | None = None
+    utterance_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("dialogue_id", "speaker", *(["utterance_id"] if self.utterance_id is not None else [])):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip():
+                raise InputError(f"{name}: expected a name, found {value!r}")
+            if len(value) > _LONGEST_NAME:
+                raise InputError(f"{name}: expected a name of at most {_LONGEST_NAME} characters, found {len(value)}")
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{name}: expected text that UTF-8 can hold, found {value!a}") from None
+        if self.text is not None and not isinstance(self.text, str):
+            raise InputError(f"text: expected what was said, found {self.text!r}")
 
 
 @dataclass(frozen=True)
@@ -46,12 +67,14 @@ class Expected:
         target: the name of what is learnt.
         kind: what may stand in it.
         runs: their folders, for people.
+        hears: what each run takes: its folder and its modalities.
     """
 
     widths: Mapping[str, int]
     target: str
     kind: Target
     runs: str
+    hears: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @classmethod
     def of(cls, runs: Sequence[SavedRun]) -> Expected:
@@ -68,7 +91,8 @@ class Expected:
                 if widths.setdefault(m, width) != width:
                     raise InputError(f"{at(run.path)}{m}: expected vectors of width {widths[m]}, as in {of_width[m].path}, found {width}")
                 of_width.setdefault(m, run)
-        return cls(widths, runs[0].task.target, runs[0].task.kind, ", ".join(str(run.path) for run in runs))
+        hears = tuple((str(run.path), run.spec.modalities) for run in runs)
+        return cls(widths, runs[0].task.target, runs[0].task.kind, ", ".join(str(run.path) for run in runs), hears)
 
     def vectors(self, utterance: Utterance, place: str) -> dict[str, npt.NDArray[np.float32]]:
         """The features of an utterance that the runs take, [width] float32 each.
@@ -93,3 +117,12 @@ class Expected:
             if not np.isfinite(found[m]).all():
                 raise InputError(f"{place}{m}: expected finite numbers of float32, found others; a modality that is absent is left out")
         return found
+
+    def near_miss(self, names: Iterable[str]) -> tuple[str, str] | None:
+        """A name that is nearly a modality's, and the modality: case, blanks, an underscore."""
+        plain = {m.lower().replace("_", ""): m for m in self.widths}
+        for name in names:
+            m = plain.get(name.strip().lower().replace("_", "").replace("-", ""))
+            if m is not None and m != name:
+                return name, m
+        return None

@@ -15,16 +15,20 @@ from dgl_merc.training.data import Flags, fixed_drops
 from dgl_merc.training.prediction import averaged, predict, table_of
 from dgl_merc.training.run_folder import SavedRun, score_table
 
-__all__ = ["check_average", "evaluate_runs", "robustness"]
+__all__ = ["check_average", "check_unseen", "evaluate_runs", "robustness"]
 
 
 def check_average(runs: Sequence[SavedRun]) -> None:
-    """That the answers of some runs can be averaged: they are of the same target and classes.
+    """That the answers of some runs can be averaged: they are of the same target and classes, and each is named once.
 
     Raises:
-        InputError: names the first that is of another.
+        InputError: names the first that is of another, or again.
     """
     first = runs[0]
+    places = [run.path.resolve() for run in runs]
+    for run, place in zip(runs, places, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"{at(run.path)}expected every run once, found it twice")
     for run in runs:
         if run.task != first.task:
             found, wanted = (f"{r.task.target} ({', '.join(r.names)}; data.learn={r.settings.data.learn})" for r in (run, first))
@@ -48,7 +52,7 @@ def evaluate_runs(
 
     Raises:
         InputError: runs and corpus do not fit, no labelled utterance in the split, the test split of a run's own corpus before
-            ``ablate --final`` has evaluated it, or runs that divided the corpus otherwise: of an average, no utterance may be training.
+            ``ablate --final`` has evaluated it, or a run that was trained on dialogues of the split: see :func:`check_unseen`.
     """
     corpus, _ = _judged(runs, corpus, split)
     return _score(runs, corpus, split, [run.model(device) for run in runs], drop, device)
@@ -57,15 +61,43 @@ def evaluate_runs(
 def _judged(runs: Sequence[SavedRun], corpus: Corpus, split: str) -> tuple[Corpus, Flags]:
     """The corpus with the splits that count for the runs, and which of its utterances [U] are in the one that is asked for."""
     check_average(runs)
-    divided = {run.path: _of_run(run, corpus, split) for run in runs}
-    first, own = runs[0], divided[runs[0].path]
+    divided = [_of_run(run, corpus, split) for run in runs]
     for run in runs:
-        if not np.array_equal(divided[run.path].in_split(split), own.in_split(split)):
-            raise InputError(
-                f"{at(run.path)}expected the same {split} dialogues as {first.path} has, found others: of an average, what one run is "
-                "tested on another was trained on; evaluate them one by one"
-            )
-    return own, _rows(own, split)
+        check_unseen(run, divided[0], split)
+    return divided[0], _rows(divided[0], split)
+
+
+def check_unseen(run: SavedRun, corpus: Corpus, split: str) -> None:
+    """That a run was not trained on what it is to be judged on, nor, for test, had its epoch chosen on it.
+
+    A dialogue is known again by its name, its speakers and its labels, whatever corpus it stands in: one that was imported again, with
+    other features or a label mended, is another corpus with the same dialogues.
+
+    Args:
+        run: finished.
+        corpus: with splits.
+        split: that is to be judged; training utterances may always be looked at.
+
+    Raises:
+        InputError: says how many dialogues of the split it knows.
+    """
+    seen = {"train": (), "dev": ("train",), "test": ("train", "dev")}[split]
+    table = run.predictions[run.predictions["split"].isin(seen)]
+    mine = corpus.utterances[_rows(corpus, split)]
+    mine = mine.assign(label=corpus.label_names(run.task.target)[_rows(corpus, split)])
+    known = _labelled(table) & _labelled(mine)
+    if known:
+        where, few = corpus.path or corpus.name, f"{len(known)} of {len(_labelled(mine))}"
+        raise InputError(
+            f"{at(run.path)}expected a run that has not seen the {split} dialogues of {where}: {few}, such as "
+            f"{min(name for name, _ in known)}, are among those it was trained on or chosen by; evaluate each run on its own splits"
+        )
+
+
+def _labelled(table: pd.DataFrame) -> set[tuple[str, tuple[tuple[object, ...], ...]]]:
+    """Dialogues with their labelled utterances: positions, speakers, labels."""
+    kept = table.loc[table["label"].notna(), ["dialogue_id", "position", "speaker", "label"]]
+    return {(str(name), tuple(part.itertuples(index=False, name=None))) for name, part in kept.groupby("dialogue_id")}
 
 
 def _rows(corpus: Corpus, split: str) -> Flags:

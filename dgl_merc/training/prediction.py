@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from dgl_merc.training.data import DialogueData, Numbers
 __all__ = ["Predictions", "averaged", "predict", "prediction_table", "table_of"]
 
 _EVALUATION_BATCH = 64
+_MOST_UTTERANCES = 8192  # of a batch of several dialogues: they need memory, however few they are
 
 
 Floats = npt.NDArray[np.float32]
@@ -59,7 +60,7 @@ def predict(model: Model, data: DialogueData, dialogues: Numbers, *, device: tor
     scores, rows = [], []
     details: list[dict[str, Floats]] = []
     with torch.inference_mode():
-        for batch in data.batches(by_length, _EVALUATION_BATCH):
+        for batch in map(data.batch, _portions(by_length, data.corpus.lengths[by_length])):
             moved = batch.to(device)
             output = model(moved.structure, moved.features)
             scores.append(data.task.answers(output.logits).cpu().numpy())
@@ -71,9 +72,20 @@ def predict(model: Model, data: DialogueData, dialogues: Numbers, *, device: tor
         row = int(where[~np.isfinite(found).all(axis=1)][0])
         said = data.corpus.utterances[["dialogue_id", "position"]].iloc[row].tolist()
         raise DivergedError(
-            f"dialogue {said[0]}, utterance {said[1]}: expected a finite answer, found none: training has gone astray; lower training.lr"
+            f"dialogue {said[0]}, utterance {said[1]}: expected a finite answer, found none: the dialogue has features beyond what the "
+            "model can take, or training has gone astray (then lower training.lr)"
         )
     return Predictions(found, where, {name: np.concatenate([part[name] for part in details])[order] for name in details[0]})
+
+
+def _portions(dialogues: Numbers, lengths: Numbers) -> Iterator[Numbers]:
+    """Dialogues of ascending length, some at a time."""
+    start = 0
+    while start < len(dialogues):
+        ahead = lengths[start : start + _EVALUATION_BATCH]
+        stop = start + max(1, int((ahead.cumsum() <= _MOST_UTTERANCES).sum()))
+        yield dialogues[start:stop]
+        start = stop
 
 
 def _details(output: Output, before: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:

@@ -7,8 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from dgl_merc.corpus import Corpus, open_corpus
+from dgl_merc.errors import InputError, at
 from dgl_merc.files import sha256
 from dgl_merc.graphs import GraphSpec, Store, open_store
+from dgl_merc.training.run_folder import SavedRun
 
 __all__ = ["Source", "corpus_of", "open_source", "opened_once"]
 
@@ -61,14 +63,21 @@ def _opened(store: Path | None, _stamp: str) -> Source:
     return open_source(store)
 
 
-def corpus_of(path: str | None, store: Path | None) -> Corpus:
-    """The corpus for a finished run: of a store where one is named, else where it stood, else the embedded one.
+def corpus_of(run: SavedRun, store: Path | None) -> Corpus:
+    """The corpus for a finished run: of a store where one is named, else the one it was trained on.
 
     Args:
-        path: where the run says its corpus stood; None: in memory.
+        run: that says where its corpus stood; a run of the embedded corpus needs no place.
         store: the graphs.
 
     Raises:
-        InputError: no store or no corpus there, or a damaged one.
+        InputError: no store or no corpus there, a damaged one, or, without a store, another one than the run was trained on.
     """
-    return open_corpus(Path(path)) if path and not store else opened_once(store).corpus
+    if store:
+        return opened_once(store).corpus
+    path = run.data["corpus"].get("path")
+    corpus = open_corpus(Path(path)) if path else opened_once(None).corpus
+    if corpus.content_sha256 != run.data["corpus"]["content_sha256"]:
+        said = f"the corpus at {path} is another now" if path else "its corpus was in memory, and is not the embedded one"
+        raise InputError(f"{at(run.path)}{said}: name the store of the corpus to look at")
+    return corpus

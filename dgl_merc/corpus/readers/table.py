@@ -83,18 +83,19 @@ def read_table(
         label_only_where: modalities without which an utterance becomes context.
         nan: whether a NaN in features is an error or makes the modality absent.
         one_split: the split of all rows, for a table that has no such column.
-        settled: targets among ``targets`` whose labels are known beforehand, such as a run's: any other label is an error.
+        settled: the targets, all of them, where their labels are known beforehand, as a run's are: any other label is an error.
 
     Raises:
         InputError: any fault of the file; the message names line, dialogue and utterance.
     """
     specs = parse_specs(list(features))
     file = path if isinstance(path, CsvFile) else read_csv(path)
-    wanted = dict(parse_target(text) for text in targets or (["emotion"] if "emotion" in file.cells else []))
+    own = ["emotion"] if "emotion" in file.cells and settled is None else []
+    wanted = dict(parse_target(text) for text in targets or own)
     if len(wanted) != len(targets or wanted):
         raise InputError(f"--target: expected each target once, found {', '.join(targets)}")
     wanted |= settled or {}
-    cells = _renamed(file, columns or Columns(), one_split)
+    cells = _renamed(file, columns or Columns(), one_split, advise=settled is None)
     CsvFile(file.path, cells, file.lines).require(dict.fromkeys(wanted, " for --target"))
     rows, notes = _rows(file, cells, one_split)
     known: dict[str, Target] = {}
@@ -126,7 +127,7 @@ def _own_names() -> dict[str, str]:
     return {name: _OWN_NAMES.get(name, name) for name in Columns.__dataclass_fields__}
 
 
-def _renamed(file: CsvFile, columns: Columns, one_split: str | None) -> dict[str, list[str]]:
+def _renamed(file: CsvFile, columns: Columns, one_split: str | None, *, advise: bool) -> dict[str, list[str]]:
     """The cells under the corpus's names; a column is never replaced by another."""
     cells = dict(file.cells)
     for field, own in _own_names().items():
@@ -136,10 +137,10 @@ def _renamed(file: CsvFile, columns: Columns, one_split: str | None) -> dict[str
                 raise InputError(f"{at(file.path, line=1)}expected no column of splits beside --one-split, found {given or own!r}")
             continue
         if given or field in ("dialogue", "speaker", "split"):
-            advice = "; --one-split train puts all rows in one" if field == "split" else ""
-            file.require(
-                {given or own: f" (values {', '.join(SPLITS)}; --split names another{advice})" if advice else f" (--{field} names another)"}
-            )
+            advice = f" (--{field} names another)" if advise else ""
+            if field == "split":
+                advice = f" (values {', '.join(SPLITS)}; --split names another; --one-split train puts all rows in one)"
+            file.require({given or own: advice})
         if given and given != own:
             if own in cells:
                 raise InputError(f"{at(file.path, line=1)}expected {given!r} (--{field}) or {own!r}, found both; rename one")
@@ -176,6 +177,9 @@ def _rows(file: CsvFile, cells: Mapping[str, list[str]], one_split: str | None) 
     if "position" in cells:
         files["position"] = pd.Series(order)
     rows = arrange(table, pd.DataFrame(files), order)
+    read = rows.places["read"].groupby(rows.table["dialogue_id"])
+    if "position" not in cells and not read.is_monotonic_increasing.all():
+        notes.append("order: utterances stand by their utterance ids, which is not the order of the file")
     return rows, notes + _renumbered(rows) + _missing(rows, cells)
 
 

@@ -73,4 +73,8 @@ def _expand(piece: str, there: list[str]) -> list[str]:
         return [piece]
     if span := _SPAN.fullmatch(piece):
         return [f"{span['stem']}{number}" for number in range(int(span["low"]), int(span["high"]) + 1)]
-    return [name for name in there if fnmatch.fnmatchcase(name, piece)]
+    found = [name for name in there if fnmatch.fnmatchcase(name, piece)]
+    numbered = [re.fullmatch(r"(.*?)([0-9]+)", name) for name in found]
+    if all(numbered) and len({m[1] for m in numbered if m}) == 1:
+        return [name for _, name in sorted((int(m[2]), m[0]) for m in numbered if m)]  # not in the file's order, which tools change
+    return found

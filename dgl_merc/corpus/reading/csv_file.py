@@ -102,6 +102,9 @@ def _parse(path: Path, text: str) -> tuple[list[str], list[list[str]], list[int]
 
 
 def _check_header(path: Path, header: list[str]) -> None:
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise InputError(f"{at(path, line=1)}expected cells with commas between them, found {name}; save the file with commas")
     for number, column in enumerate(header, start=1):
         if not column.strip():
             raise InputError(f"{at(path, line=1)}expected a name for every column, found none for column {number}")

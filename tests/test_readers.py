@@ -266,6 +266,7 @@ def test_a_table_is_gathered_sorted_and_kept(tmp_path: Path) -> None:
     assert rows["has_text"].tolist() == [True, True, False, True]
     assert not {"f0", "f1", "f2"} & set(rows.columns)
     assert corpus.notes == (
+        "order: utterances stand by their utterance ids, which is not the order of the file",
         "text: empty in 1 of 4 utterances",
         "start: the table has no such column",
         "end: the table has no such column",

@@ -74,7 +74,7 @@ def _answer(
         raise InputError("standard output: expected somebody to answer, found it closed; pass --out")
     shape = format_of(out, kind)
     if out:
-        sources = (Path(text.partition("=")[2].partition(":")[0]) for text in features)
+        sources = [Path(text.partition("=")[2].partition(":")[0]) for text in features]
         check_file(out, [file, *sources, *(file.parent / source for source in sources)], force=force)
     predictor = Predictor.open(*runs, device=device)
     corpus = read_conversations(file, predictor.expected, features=features, nan="absent" if nan == "absent" else "error")

@@ -234,6 +234,10 @@ PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("run", "talk.csv", "--features", "text=x.npy:y", "--out", "x.npy", "--format", "csv", "--force"),
         ("x.npy: is what is read",),
     ),
+    "answers in features beside the table": (
+        ("run", "sub/talk.csv", "--features", "text=y.npy", "--out", "sub/y.npy", "--format", "csv", "--force"),
+        ("sub/y.npy: is what is read",),
+    ),
     "answers in a run": (("run", "talk.jsonl", "--out", "run/predictions.parquet", "--force"), ("run, which holds metrics.json and is",)),
     "answers in a run's folder": (("run", "talk.jsonl", "--out", "run/figures/a.csv"), ("which holds metrics.json and is of one piece",)),
     "answers in no file": (
@@ -256,7 +260,9 @@ def test_places(case, saved, tmp_path, monkeypatch):
     (tmp_path / "folder").mkdir()
     (tmp_path / "talk.png").write_bytes(b"\x89PNG")
     (tmp_path / "talk.jsonl").write_bytes(as_bytes([GOOD]))
-    (tmp_path / "x.npy").write_bytes(b"")
+    (tmp_path / "sub").mkdir()
+    for name in ("x.npy", "sub/y.npy", "sub/talk.csv"):
+        (tmp_path / name).write_bytes(b"")
     (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere.csv")
     (tmp_path / "talk.csv").write_text("dialogue_id,speaker,f0,f1\nd1,Ana,1,2\n")
     assert_one_line(run("predict", *arguments), *pieces)

@@ -71,7 +71,7 @@ def check_unseen(run: SavedRun, corpus: Corpus, split: str) -> None:
     """That a run was not trained on what it is to be judged on, nor, for test, had its epoch chosen on it.
 
     A dialogue is known again by its name, its speakers and its labels, whatever corpus it stands in: one that was imported again, with
-    other features or a label mended, is another corpus with the same dialogues.
+    other features or a label mended, is another corpus with the same dialogues. (The dialogue whose label it was is not known again.)
 
     Args:
         run: finished.

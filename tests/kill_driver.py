@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
+import matplotlib.backends.backend_agg  # noqa: F401  (so that no child has to)
 import torch
 
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs import GraphSpec
+from dgl_merc.reports import contributions, figures, model_card, space, uncertainty  # noqa: F401
 from dgl_merc.training import fit, load_settings
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
@@ -58,12 +61,15 @@ def main() -> None:
     """Arguments: folder, words (JSON), points (JSON; null: only count), whether an earlier result stands in the way (JSON)."""
     torch.set_num_threads(1)
     base, words, points, earlier = Path(sys.argv[1]), *map(json.loads, sys.argv[2:5])
+    if earlier:
+        (base / "earlier").mkdir()
+        os.waitpid(child(base / "earlier", [*words, "training.max_epochs=1"], None, None), 0)
     for k, point in enumerate(points):
         folder = base / str(k)
         folder.mkdir()
         force = {}
         if earlier:
-            os.waitpid(child(folder, [*words, "training.max_epochs=1"], None, None), 0)
+            shutil.copytree(base / "earlier" / "run", folder / "run")
             force = {"force": True}
         pid = child(folder, words, point if isinstance(point, int) else None, base / f"count{k}" if point is None else None, **force)
         if isinstance(point, float):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cli_cases import assert_one_line, run
 
 from dgl_merc.cli import main as main_module
 from dgl_merc.cli.main import Failure
@@ -137,10 +138,8 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path):
         (("fit", "nowhere"), "nowhere: expected a store"),
         (("fit", "STORE", "--set", "training.lr=1e30"), "lower training.lr"),
         (("fit", "STORE", "--set", "data.target=age"), "no target 'age'"),
-        (("fit", "STORE", "--seeds", "2"), "seeds and folds run beside each other"),
-        (("ablate", "mglra", "STORE", "--table", "VI"), "dglmerc ablate runs in one process"),
     ],
-    ids=["store", "diverged", "target", "seeds", "ablate"],
+    ids=["store", "diverged", "target"],
 )
 def test_a_fault_ends_all_processes_with_one_line(store, tmp_path, words, said):
     done = torchrun("-m", "dgl_merc.cli", *(str(store) if w == "STORE" else w for w in words), cwd=tmp_path)
@@ -151,6 +150,24 @@ def test_a_fault_ends_all_processes_with_one_line(store, tmp_path, words, said):
     assert "exitcode: 2" in done.stderr.replace("exitcode  : ", "exitcode: ")
     runs = tmp_path / "runs"
     assert not runs.exists() or not any(runs.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("fit", "STORE", "--seeds", 2), "seeds and folds run beside each other"),
+        (("fit", "STORE", "--folds", 2), "seeds and folds run beside each other"),
+        (("ablate", "mglra", "STORE", "--table", "VI"), "dglmerc ablate runs in one process: call it without torchrun; its runs are made"),
+        (("predict", "run", "STORE"), "dglmerc predict runs in one process: call it without torchrun"),
+    ],
+)
+def test_what_several_processes_do_not_do(store, tmp_path, monkeypatch, words, said):
+    for key, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(run(*(store if w == "STORE" else w for w in words)), said)
+    assert not any(tmp_path.iterdir())
 
 
 # ---- what they agree on

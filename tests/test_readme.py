@@ -22,6 +22,7 @@ def run(block: str, folder: Path, meld: Path | None = None) -> str:
     script = script.replace("--seeds 5", "--seeds 2").replace("--seeds 3", "--seeds 2").replace("--folds 3", "--folds 2")
     script = script.replace("-seed0to4", "-seed0to1").replace("-seed0to2", "-seed0to1")
     script = script.replace("audio=0,.1,.3,.5,.7", "audio=0,.5")
+    script = re.sub(r"(dglmerc ablate .*?)--seeds 2", r"\1--seeds 1", script)
     if meld is not None:
         script = script.replace("../shared/data/meld", str(meld))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

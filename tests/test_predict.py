@@ -200,6 +200,8 @@ def test_utterances_in_python(corpus, runs):
     assert np.isclose(answers(alone).sum(), 1.0)
     bare = Predictor.open(runs / "mglra").predict([replace(given[0], features={}), given[1]])
     assert np.isfinite(answers(bare)).all(), "somebody spoke, and nothing is known of it"
+    half = Predictor.open(runs / "mglra").predict([replace(given[0], text="\ud800!")])
+    assert half["text"].tolist() == ["?!"], "half a character, as JSON can spell it"
 
 
 def test_speakers_are_known_by_name(corpus, runs, tmp_path):

@@ -44,8 +44,6 @@ class Predictor:
         self.expected = Expected.of(runs)
         self.device = device
         self.models = [run.model(device) for run in runs]
-        for run in runs:
-            run.scaling()  # a damaged one is named now, before a file is read
 
     @classmethod
     def open(cls, *paths: str | Path, device: str = "cpu") -> Predictor:

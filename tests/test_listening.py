@@ -107,12 +107,11 @@ def test_a_pipe(corpus, runs):
 def test_a_dialogue_ends(runs):
     end = {"dialogue_id": "d1", "end": True}
     late = {**GOOD, "end": 12.5}  # a time
-    answers = said(
-        stream(runs / "mglra", given=as_bytes([GOOD, late, end, GOOD, {**GOOD, "end": True}, GOOD, {**end, "dialogue_id": "never"}]))
-    )
-    assert [a["position"] for a in answers] == [0, 1, 0, 1, 0]
-    assert answers[0] == answers[2] == answers[4]
-    assert answers[1] == answers[3] != answers[0]
+    given = [GOOD, late, GOOD, end, GOOD, {**GOOD, "end": True}, GOOD, {**end, "dialogue_id": "never"}]
+    answers = said(stream(runs / "mglra", given=as_bytes(given)))
+    assert [a["position"] for a in answers] == [0, 1, 2, 0, 1, 0]
+    assert answers[0] == answers[3] == answers[5]
+    assert answers[1] == answers[4] != answers[0]
 
 
 def test_the_end_of_a_dialogue_is_no_way_to_say_something(runs):

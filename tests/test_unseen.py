@@ -70,6 +70,9 @@ def test_what_is_seen(corpus, tmp_path):
     assert set(other.dialogue_ids) == set(corpus.dialogue_ids)
     check_unseen(saved, replace(other, utterances=other.utterances.assign(split="test")), "test")
     evaluate_runs([saved], other)
+    turned = dict(zip(corpus.targets["emotion"].labels, np.roll(corpus.targets["emotion"].labels, 1), strict=True))
+    for column, changed in (("emotion", corpus.utterances["emotion"].map(turned)), ("speaker", corpus.utterances["speaker"] + " II")):
+        check_unseen(saved, replace(corpus, utterances=corpus.utterances.assign(split="test", **{column: changed})), "test")
 
 
 def test_an_unseen_test_split_is_not_predicted_either(corpus, tmp_path):

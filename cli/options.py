@@ -72,8 +72,9 @@ def _own_device(name: str, gpus: int) -> str:
 def choose_jobs(jobs: int | None, device: str, threads: int, runs: int) -> int:
     """How many runs at once."""
     if jobs is None:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jobs = 1 if device.startswith("cuda") else max(1, cpus // threads)
+        from dgl_merc.training.environment import usable_cpus
+
+        jobs = 1 if device.startswith("cuda") else max(1, usable_cpus() // threads)
     return min(jobs, runs)
 
 

@@ -205,6 +205,10 @@ class Corpus:
         """The numbers of the dialogues in a split."""
         return np.flatnonzero(self.splits == split).astype(np.int64)
 
+    def in_dialogues(self, dialogues: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """[U] whether an utterance is in one of the dialogues with these numbers."""
+        return np.repeat(np.isin(np.arange(len(self)), dialogues), self.lengths)
+
     def dialogue(self, number: int | str) -> Dialogue:
         """A dialogue by its number or its name.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dgl_merc.reports.page import number
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -33,12 +35,12 @@ def space_page(about: Mapping[str, Any] | None) -> dict[str, Any]:
         return {"split": about["split"], "reason": about["reason"], "drawn": "", "rows": []}
     every = about["utterances"] == about["labelled"]
     drawn = f"the {about['labelled']} labelled utterances" if every else f"{about['utterances']} of {about['labelled']} labelled utterances"
-    rows = [[name, str(about["widths"][name]), _percent(about["accuracy"][name])] for name in _TITLES]
+    rows = [[name, str(about["widths"][name]), number(about["accuracy"][name])] for name in _TITLES]
     return {
         "split": about["split"],
         "reason": "",
         "drawn": drawn,
-        "rows": [*rows, ["always the most frequent label", "", _percent(about["most_frequent"])]],
+        "rows": [*rows, ["always the most frequent label", "", number(about["most_frequent"])]],
         "neighbours": about["neighbours"],
     }
 
@@ -74,7 +76,3 @@ def space_figure(points: pd.DataFrame, names: Sequence[str]) -> Figure:
     for text in legend.get_texts():
         text.set_parse_math(False)
     return figure
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"

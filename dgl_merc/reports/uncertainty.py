@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dgl_merc.reports.page import number
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -47,7 +49,7 @@ def _sentence(sigma: Mapping[str, Any]) -> str:
 def _cells(modality: str, sigma: Mapping[str, Any]) -> list[str]:
     free = sigma["confidence"] or {"auroc": None, "interval": None, "aurc": None}
     aurocs = [_share(r["auroc"]) + (f" ({_between(r['interval'])})" if r["interval"] else "") for r in (sigma, free)]
-    return [modality, str(sigma["utterances"]), *aurocs, *(_percent(v) for v in (sigma["error"], sigma["aurc"], free["aurc"]))]
+    return [modality, str(sigma["utterances"]), *aurocs, *(number(v) for v in (sigma["error"], sigma["aurc"], free["aurc"]))]
 
 
 def _share(value: float | None) -> str:
@@ -60,10 +62,6 @@ def _share(value: float | None) -> str:
 
 def _between(interval: list[float]) -> str:
     return " to ".join(map(_share, interval))
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
 
 
 def uncertainty_figure(uncertainty: Mapping[str, Any]) -> Figure:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -83,6 +82,6 @@ def _scored(counts: Any) -> dict[str, Any]:
 def _bare(data: DialogueData, dialogues: Numbers, kept: Sequence[str]) -> int:
     """How many labelled utterances have none of these modalities."""
     corpus = data.corpus
-    rows = np.repeat(np.isin(np.arange(len(corpus)), dialogues), corpus.lengths) & (data.labels >= 0)
+    rows = corpus.in_dialogues(dialogues) & (data.labels >= 0)
     there = corpus.presence[:, [list(corpus.modalities).index(m) for m in kept]].any(axis=1)
     return int((rows & ~there).sum())

@@ -10,7 +10,7 @@ import resource
 import sys
 from typing import Any
 
-__all__ = ["describe_environment", "peak_memory"]
+__all__ = ["describe_environment", "peak_memory", "usable_cpus"]
 
 _PACKAGES = (
     "dglmerc",
@@ -47,7 +47,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": _processor(),
         "cpus": os.cpu_count(),
-        "cpus_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus_usable": usable_cpus(),
         "memory": _memory(),
         "torch_threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
@@ -63,6 +63,11 @@ def describe_environment() -> dict[str, Any]:
         "versions": {name: _version(name) for name in _PACKAGES},
         "executable": sys.executable,
     }
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may use, where the system says so; else how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory(device: str) -> dict[str, int | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dgl_merc.corpus import Corpus
@@ -64,7 +63,7 @@ def _judged(runs: Sequence[SavedRun], corpus: Corpus, split: str) -> tuple[Corpu
     divided = [_of_run(run, corpus, split) for run in runs]
     for run in runs:
         check_unseen(run, divided[0], split)
-    return divided[0], _rows(divided[0], split)
+    return divided[0], divided[0].in_dialogues(divided[0].in_split(split))
 
 
 def check_unseen(run: SavedRun, corpus: Corpus, split: str) -> None:
@@ -83,8 +82,8 @@ def check_unseen(run: SavedRun, corpus: Corpus, split: str) -> None:
     """
     seen = {"train": (), "dev": ("train",), "test": ("train", "dev")}[split]
     table = run.predictions[run.predictions["split"].isin(seen)]
-    mine = corpus.utterances[_rows(corpus, split)]
-    mine = mine.assign(label=corpus.label_names(run.task.target)[_rows(corpus, split)])
+    rows = corpus.in_dialogues(corpus.in_split(split))
+    mine = corpus.utterances[rows].assign(label=corpus.label_names(run.task.target)[rows])
     known = _labelled(table) & _labelled(mine)
     if known:
         where, few = corpus.path or corpus.name, f"{len(known)} of {len(_labelled(mine))}"
@@ -100,17 +99,11 @@ def _labelled(table: pd.DataFrame) -> set[tuple[str, tuple[tuple[object, ...], .
     return {(str(name), tuple(part.itertuples(index=False, name=None))) for name, part in kept.groupby("dialogue_id")}
 
 
-def _rows(corpus: Corpus, split: str) -> Flags:
-    """[U] the utterances of a split."""
-    rows: Flags = np.repeat(np.isin(np.arange(len(corpus)), corpus.in_split(split)), corpus.lengths)
-    return rows
-
-
 def _of_run(run: SavedRun, corpus: Corpus, split: str) -> Corpus:
     """The corpus with one run's splits, if it is the run's own."""
     own = corpus.content_sha256 == run.data["corpus"]["content_sha256"]
     divided = run.division(corpus).corpus if own else corpus
-    if not (run.dialogue_data(divided).labels[_rows(divided, split)] >= 0).any():
+    if not (run.dialogue_data(divided).labels[divided.in_dialogues(divided.in_split(split))] >= 0).any():
         raise InputError(f"{at(corpus.path or corpus.name)}expected labelled utterances in {split}, found none")
     if own and split == "test" and not run.metrics["test_evaluated"]:
         raise InputError(

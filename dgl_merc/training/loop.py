@@ -276,7 +276,7 @@ def _rows_of(data: DialogueData, dialogues: Numbers, name: str, known: Flags) ->
     where = data.corpus.path or data.corpus.name
     if not len(dialogues):
         raise InputError(f"{where}: expected a {name} split, found none; without it no epoch can be chosen")
-    rows: Flags = np.repeat(np.isin(np.arange(len(data.corpus)), dialogues), data.corpus.lengths)
+    rows = data.corpus.in_dialogues(dialogues)
     if not known[rows].any():
         zeros = " (a score of 0 is no class)" if data.task.bounds else ""
         raise InputError(f"{where}: no utterance of the {name} split is labelled{zeros}")

@@ -88,7 +88,7 @@ def describe_spaces(
         (percent; null where all utterances are of one dialogue) and the share of the ``most_frequent`` label. And a row per utterance:
         ``dialogue_id, position, label, before_1, before_2, after_1, after_2``; none where there is a reason.
     """
-    mine = np.flatnonzero(np.repeat(np.isin(np.arange(len(data.corpus)), dialogues), data.corpus.lengths))
+    mine = np.flatnonzero(data.corpus.in_dialogues(dialogues))
     labelled = mine[data.labels[mine] >= 0]
     drawn = np.sort(np.random.default_rng(_SEED).choice(labelled, min(len(labelled), _MOST), replace=False))
     about: dict[str, Any] = {"split": split, "labelled": len(labelled), "utterances": len(drawn)}

@@ -6,6 +6,7 @@ from dgl_merc.graphs.schema import RELATIONS, UTTERANCE, EdgeType, GraphSpec
 from dgl_merc.graphs.similarity import arccos_similarity, edge_similarity
 from dgl_merc.graphs.store import Store, open_store, structure_of
 from dgl_merc.graphs.structure import Structure
+from dgl_merc.graphs.tables import edge_table, utterance_table
 
 __all__ = [
     "RELATIONS",
@@ -19,6 +20,8 @@ __all__ = [
     "Structure",
     "arccos_similarity",
     "edge_similarity",
+    "edge_table",
     "open_store",
     "structure_of",
+    "utterance_table",
 ]

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import save
 from torch import Tensor
 
 from dgl_merc.corpus import Corpus, Scaling, ScalingKind, open_corpus
@@ -30,7 +29,16 @@ from dgl_merc.errors import InputError, at
 from dgl_merc.files import check_free, file_record, publish, read_json, verify_files, write_json
 from dgl_merc.graphs.common_space import CommonSpace
 from dgl_merc.graphs.schema import UTTERANCE, GraphSpec
-from dgl_merc.graphs.store import SCHEMA_VERSION, Store, node_features, open_store, structure_of, utterance_rows
+from dgl_merc.graphs.store import (
+    COMMON_SPACE,
+    SCHEMA_VERSION,
+    Store,
+    node_features,
+    open_store,
+    scaling_of,
+    structure_of,
+    utterance_rows,
+)
 from dgl_merc.graphs.structure import Structure
 from dgl_merc.graphs.weights import feature_weights
 from dgl_merc.version import __version__
@@ -116,14 +124,11 @@ def _working_folder(out: Path, plan: dict[str, Any]) -> Path:
 
 
 def _common_space(corpus: Corpus, spec: GraphSpec, options: BuildOptions, folder: Path) -> tuple[CommonSpace | None, Scaling]:
-    has_train = bool((corpus.splits == "train").any())
-    scaling = Scaling.fit(corpus, options.scaling if has_train else "none", spec.modalities)
-    if spec.cross == "none" or len(spec.modalities) < 2 or not has_train:
+    scaling = scaling_of(corpus, spec, options.scaling)
+    if spec.cross == "none" or len(spec.modalities) < 2 or not (corpus.splits == "train").any():
         return None, scaling
     space = CommonSpace.fit(corpus, scaling, spec.modalities)
-    tensors = {f"projection/{m}/{n}": np.ascontiguousarray(p) for (m, n), p in space.projections.items()}
-    tensors |= {f"mean/{m}": np.ascontiguousarray(v) for m, v in space.means.items()}
-    (folder / "common_space.safetensors").write_bytes(save(tensors))
+    space.save(folder / COMMON_SPACE)
     return space, scaling
 
 
@@ -277,7 +282,7 @@ def _write_manifest(corpus: Corpus, folder: Path, spec: GraphSpec, options: Buil
         path.unlink()
     table = pd.concat(tables, ignore_index=True)
     table.to_parquet(folder / "dialogues.parquet", index=False)
-    for name in ("dialogues.parquet", "common_space.safetensors"):
+    for name in ("dialogues.parquet", COMMON_SPACE):
         if (folder / name).is_file():
             files[name] = file_record(folder / name)
     totals = table.drop(columns=["number", "dialogue_id", "shard", "index"]).groupby("split").sum()

@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import load, save
 from sklearn.decomposition import PCA
 
 from dgl_merc.corpus import Corpus, Scaling
@@ -118,3 +120,23 @@ class CommonSpace:
             return None
         projected: Array = ((x - self.means[m]) @ self.projections[m, n]).astype(np.float32)
         return projected
+
+    def save(self, path: Path) -> None:
+        """Write projections and means; the correlations stand in the store's manifest."""
+        tensors = {f"projection/{m}/{n}": np.ascontiguousarray(p) for (m, n), p in self.projections.items()}
+        tensors |= {f"mean/{m}": np.ascontiguousarray(v) for m, v in self.means.items()}
+        path.write_bytes(save(tensors))
+
+    @classmethod
+    def load(cls, path: Path, modalities: Sequence[str], correlations: Mapping[str, dict[str, Any]]) -> CommonSpace:
+        """The inverse of :meth:`save`.
+
+        Args:
+            path: of the file.
+            modalities: whose projections may be in it.
+            correlations: of the manifest.
+        """
+        tensors = load(path.read_bytes())
+        pairs = [(m, n) for m in modalities for n in modalities if f"projection/{m}/{n}" in tensors]
+        means = {m: tensors[f"mean/{m}"] for m in modalities if f"mean/{m}" in tensors}
+        return cls({(m, n): tensors[f"projection/{m}/{n}"] for m, n in pairs}, means, correlations)

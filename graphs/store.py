@@ -17,19 +17,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
+from safetensors import SafetensorError
+from torch import Tensor
 
-from dgl_merc.corpus import Corpus, open_corpus
+from dgl_merc.corpus import Corpus, Scaling, ScalingKind, open_corpus
 from dgl_merc.corpus.storage import read_parquet
 from dgl_merc.errors import InputError, at
 from dgl_merc.files import read_json, verify_files
-from dgl_merc.graphs.schema import GraphSpec
+from dgl_merc.graphs.common_space import CommonSpace
+from dgl_merc.graphs.schema import EdgeType, GraphSpec
 from dgl_merc.graphs.structure import Structure
+from dgl_merc.graphs.weights import feature_weights
 
-__all__ = ["SCHEMA_VERSION", "Store", "node_features", "open_store", "structure_of", "utterance_rows"]
+__all__ = ["COMMON_SPACE", "SCHEMA_VERSION", "Store", "node_features", "open_store", "scaling_of", "structure_of", "utterance_rows"]
 
 SCHEMA_VERSION = 1
+COMMON_SPACE = "common_space.safetensors"
 
 
 def structure_of(corpus: Corpus, spec: GraphSpec, dialogues: np.ndarray[Any, np.dtype[np.int64]] | None = None) -> Structure:
@@ -69,6 +75,11 @@ def node_features(corpus: Corpus, modality: str, rows: np.ndarray[Any, np.dtype[
     k = list(corpus.modalities).index(modality)
     there = rows[corpus.presence[rows, k]]
     return np.asarray(corpus.features[modality][corpus.feature_rows[there, k]])
+
+
+def scaling_of(corpus: Corpus, spec: GraphSpec, kind: ScalingKind) -> Scaling:
+    """How features are scaled before a store's weights are made of them: not at all without a training split."""
+    return Scaling.fit(corpus, kind if (corpus.splits == "train").any() else "none", spec.modalities)
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ class Store:
         """
         from dgl_merc._dgl import dgl
 
-        number = self._number(dialogue)
+        number = self.number(dialogue)
         row = self.dialogues.iloc[number]
         shard = row["shard"]
         if not shard:
@@ -127,6 +138,59 @@ class Store:
             verify_files(self.path, {shard: self.manifest["files"][shard]}, hashes=True)
             self._verified.add(shard)
         return dgl.load_graphs(str(self.path / shard), [int(row["index"])])[0][0]
+
+    def structure(self, dialogues: npt.NDArray[np.int64] | None = None) -> Structure:
+        """The structure of some of its dialogues (default: all), by their numbers.
+
+        Raises:
+            InputError: as :attr:`corpus`.
+        """
+        return structure_of(self.corpus, self.spec, dialogues)
+
+    def weights(self, structure: Structure) -> dict[EdgeType, Tensor]:
+        """The arccos weights of dialogues, as the graphs have them; made anew of the corpus, so that a store without graphs has them too.
+
+        Args:
+            structure: of some of the store's dialogues; its keys are their numbers.
+
+        Returns:
+            Edge type -> [E] float32 in edge-id order, of ``same`` and, where there is a common space, ``cross``.
+
+        Raises:
+            InputError: as :attr:`corpus`, or a damaged common space.
+        """
+        rows = utterance_rows(self.corpus, structure.keys.numpy())
+        scaling, space = self._recipe
+        features = {m: torch.from_numpy(scaling.apply(m, node_features(self.corpus, m, rows))) for m in self.spec.modalities}
+        return feature_weights(structure, features, space)
+
+    @cached_property
+    def _recipe(self) -> tuple[Scaling, CommonSpace | None]:
+        scaling = scaling_of(self.corpus, self.spec, self.manifest["options"]["scaling"])
+        if COMMON_SPACE not in self.manifest["files"]:
+            return scaling, None
+        verify_files(self.path, {COMMON_SPACE: self.manifest["files"][COMMON_SPACE]}, hashes=True)
+        try:
+            return scaling, CommonSpace.load(self.path / COMMON_SPACE, self.spec.modalities, self.manifest["correlations"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{at(self.path / COMMON_SPACE)}expected projections and means, found {error}; build the graphs again"
+            ) from None
+
+    def number(self, dialogue: int | str) -> int:
+        """The number of a dialogue, by number or name.
+
+        Raises:
+            InputError: no such dialogue.
+        """
+        if isinstance(dialogue, str):
+            found = np.flatnonzero(self.dialogues["dialogue_id"].to_numpy() == dialogue)
+            if not len(found):
+                raise InputError(f"{at(self.path)}no dialogue {dialogue!r} among its {len(self.dialogues)}")
+            return int(found[0])
+        if not 0 <= dialogue < len(self.dialogues):
+            raise InputError(f"{at(self.path)}dialogues are numbered 0 to {len(self.dialogues) - 1}, found {dialogue}")
+        return dialogue
 
     def verify(self) -> int:
         """Hold every file to its hash.
@@ -139,16 +203,6 @@ class Store:
         """
         verify_files(self.path, self.manifest["files"], hashes=True)
         return len(self.manifest["files"])
-
-    def _number(self, dialogue: int | str) -> int:
-        if isinstance(dialogue, str):
-            found = np.flatnonzero(self.dialogues["dialogue_id"].to_numpy() == dialogue)
-            if not len(found):
-                raise InputError(f"{at(self.path)}no dialogue {dialogue!r} among its {len(self.dialogues)}")
-            return int(found[0])
-        if not 0 <= dialogue < len(self.dialogues):
-            raise InputError(f"{at(self.path)}dialogues are numbered 0 to {len(self.dialogues) - 1}, found {dialogue}")
-        return dialogue
 
 
 def open_store(path: Path) -> Store:

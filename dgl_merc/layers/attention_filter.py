@@ -19,6 +19,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.kernels import attention_filter
 from dgl_merc.kernels.attention_filter import Attention
 from dgl_merc.layers.fusion import beside
+from dgl_merc.layers.look import Look, watched
 from dgl_merc.settings import check_choices
 
 __all__ = ["AttentionFilter", "AttentionFilterOptions"]
@@ -65,9 +66,12 @@ class AttentionFilter(nn.Module):
         weighed = self.options.attention == "scalar" and self.options.output == "share"  # at a leaf the weight is 1 whatever the logit
         self.vector = nn.Parameter(torch.randn(dim) * dim**-0.5) if weighed else None
 
-    def forward(self, structure: Structure, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Modality -> [N_m, dim] to the same: X^c to X^h."""
-        filtered: dict[str, Tensor] = attention_filter(
+    def forward(self, structure: Structure, x: Mapping[str, Tensor], *, look: Look | None = None) -> dict[str, Tensor]:
+        """Modality -> [N_m, dim] to the same: X^c to X^h. Its part in a look is ``filter``."""
+        filtered: dict[str, Tensor] = watched(
+            look,
+            "filter",
+            attention_filter,
             structure,
             self.centre(beside(structure, x)),
             x,
@@ -75,6 +79,6 @@ class AttentionFilter(nn.Module):
             tuple(self.matrices),
             attention=self.options.attention,
             vector=self.vector,
-            output=self.options.output,  # type: ignore[arg-type]
+            output=self.options.output,
         )
         return filtered

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dgl_merc.graphs import Structure
 from dgl_merc.kernels import cross_modal_attention
 from dgl_merc.kernels.cross_modal_attention import alone_nodes
+from dgl_merc.layers.look import Look, complete, watched
 from dgl_merc.settings import check_choices
 
 __all__ = ["CrossModalAttention", "CrossModalAttentionOptions"]
@@ -69,17 +70,21 @@ class CrossModalAttention(nn.Module):
         self.inward = nn.ModuleDict({m: nn.Linear(dim, 3 * width, bias=False) for m in sharing})
         self.outward = nn.ModuleDict({m: nn.Linear(places * width, dim, bias=False) for m in modalities})
 
-    def forward(self, structure: Structure, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Modality -> [N_m, D] to the same: X^R to X^head."""
+    def forward(
+        self, structure: Structure, x: Mapping[str, Tensor], *, look: Look | None = None, part: str = "attention"
+    ) -> dict[str, Tensor]:
+        """Modality -> [N_m, D] to the same: X^R to X^head. ``part`` is what it is called in a look."""
         o = self.options
         q, k, v = {}, {}, {}
         for m, rows in x.items():
             inward = self.inward[m if o.projections == "modality" else "shared"]
             q[m], k[m], v[m] = inward(rows).view(len(rows), 3, o.heads, o.head_dim).unbind(1)
         scale = o.head_dim**0.5 if o.scaled else 1.0
-        heard = cross_modal_attention(structure, q, k, v, scale=scale, alone="self" if o.lonely == "self" else "zeros")
+        alone = "self" if o.lonely == "self" else "zeros"
+        edges = complete(structure) if look else None
+        heard = watched(look, part, cross_modal_attention, structure, q, k, v, edges=edges, scale=scale, alone=alone)
         head: dict[str, Tensor] = {m: self.outward[m](y.flatten(1)) for m, y in heard.items()}
         if o.lonely == "skip":
-            alone = alone_nodes(structure)
-            head = {m: torch.where(alone[m][:, None], x[m], h) for m, h in head.items()}
+            lonely = alone_nodes(structure)
+            head = {m: torch.where(lonely[m][:, None], x[m], h) for m, h in head.items()}
         return head

@@ -20,6 +20,7 @@ from dgl_merc.layers import (
     DistributionEncoder,
     DistributionEncoderOptions,
     Dropout,
+    Look,
     SemanticGraph,
     SemanticGraphOptions,
     UncertaintyFusion,
@@ -92,18 +93,19 @@ class SGRNet(Model):
         *,
         step: int = 0,  # noqa: ARG002  (no mask)
         labels: Tensor | None = None,
+        look: Look | None = None,
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
         encoded = self.encoder(structure, features)  # u~
         if self.alone is not None:
             (m,) = encoded
-            return Output(self._refine(structure, beside(structure, {m: self.alone(encoded[m])})))
+            return Output(self._refine(structure, beside(structure, {m: self.alone(encoded[m])}), look))
         assert self.distribution is not None
         assert self.fusion is not None
         z = {m: nn.functional.normalize(rows, dim=-1) for m, rows in encoded.items()}  # s~, t~
-        given = self.distribution(structure, z)  # mu, sigma (Fig. 2)
-        unified = self.fusion(structure, given)  # g (14)-(21)
-        logits = self._refine(structure, unified.g)
+        given = self.distribution(structure, z, look=look)  # mu, sigma (Fig. 2)
+        unified = self.fusion(structure, given, look=look)  # g (14)-(21)
+        logits = self._refine(structure, unified.g, look)
         if not self.training:
             return Output(logits, details=_details(structure, unified))
         if self.alignment is None:
@@ -111,9 +113,9 @@ class SGRNet(Model):
         mean, sigma = {m: d.mean for m, d in given.items()}, {m: d.sigma for m, d in given.items()}
         return Output(logits, self.alignment(structure, z, mean, sigma, labels))  # (1)-(13), (31)
 
-    def _refine(self, structure: Structure, g: Tensor) -> Tensor:
+    def _refine(self, structure: Structure, g: Tensor, look: Look | None) -> Tensor:
         """[U, W] to [U, C]: (22)-(28)."""
-        logits: Tensor = self.head(self.graph(structure, self.dropout(g)))
+        logits: Tensor = self.head(self.graph(structure, self.dropout(g), look=look))
         return logits
 
 

@@ -1,0 +1,106 @@
+"""Looking into a forward pass: which edges a kernel is to leave out, and which weights it used.
+
+A model that is asked to explain itself hands a :class:`Look` to its layers, and each layer calls its kernel through :func:`watched`.
+Nothing else changes: without a look the kernel is called as it is, and with one that leaves nothing out its output is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dgl_merc.graphs import EdgeType, Structure
+
+__all__ = ["ITSELF", "PAIR", "Look", "Seen", "complete", "ends_of", "watched"]
+
+PAIR = "pair"
+"""The relation of an edge type whose edges are :meth:`dgl_merc.graphs.Structure.pairs`: all of a dialogue, itself included."""
+ITSELF = "itself"
+"""The relation of an edge type whose edges lead from each node to itself."""
+
+ByEdge = Mapping[EdgeType, Tensor]
+
+
+class Seen(NamedTuple):
+    """What a part of a model did.
+
+    Attributes:
+        structure: whose edges the weights are of; its spec may differ from the batch's, see :func:`complete`.
+        weights: edge type -> [E], [E, heads] or [E, channels], in edge-id order; relations besides those of the schema: :data:`PAIR`,
+            :data:`ITSELF`.
+    """
+
+    structure: Structure
+    weights: dict[EdgeType, Tensor]
+
+
+@dataclass
+class Look:
+    """What somebody who looks into a forward pass asks of it.
+
+    Attributes:
+        keep: part -> edge type -> [E] bool: the edges that exist at all in that part; what is not named exists.
+        seen: part -> what it did; filled by the forward pass.
+    """
+
+    keep: Mapping[str, ByEdge] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+
+def complete(structure: Structure) -> Structure:
+    """The same dialogues, every modality's utterances joined to every other's: the edges of cross-modal attention."""
+    return structure.with_spec(replace(structure.spec, cross="dialogue", window=None))
+
+
+def ends_of(structure: Structure, edge_type: EdgeType) -> tuple[Tensor, Tensor]:
+    """The edges of a type, :data:`PAIR` and :data:`ITSELF` too: src [E], dst [E], node ids within their types."""
+    source, relation, _ = edge_type
+    if relation == PAIR:
+        return structure.pairs(source)
+    if relation == ITSELF:
+        every = torch.arange(structure.num_nodes(source), device=structure.device)
+        return every, every
+    return structure.edges(edge_type)
+
+
+def watched(
+    look: Look | None,
+    part: str,
+    kernel: Callable[..., Any],
+    structure: Structure,
+    *given: Any,
+    edges: Structure | None = None,
+    pairs: str | None = None,
+    **options: Any,
+) -> Any:
+    """Call a kernel; where somebody looks, without the edges that are to be left out, and note its weights.
+
+    Args:
+        look: None: nobody looks.
+        part: what the layer is called in a look.
+        kernel: takes ``keep`` and ``return_weights``.
+        structure: its first argument.
+        given: its other arguments.
+        edges: whose edges the kernel's weights are of; default: ``structure``.
+        pairs: the node type whose pairs they are of, where the kernel speaks of pairs.
+        options: its options.
+
+    Returns:
+        What the kernel returns without ``return_weights``.
+    """
+    if look is None:
+        return kernel(structure, *given, **options)
+    keep: Any = look.keep.get(part)
+    if pairs is not None and keep is not None:
+        keep = keep.get((pairs, PAIR, pairs))
+    y, weights = kernel(structure, *given, keep=keep, return_weights=True, **options)
+    if pairs is not None:
+        weights = {(pairs, PAIR, pairs): weights}
+    if isinstance(weights, tuple):  # of edges, and of each node itself
+        weights = {**weights[0], **{(n, ITSELF, n): own for n, own in weights[1].items()}}
+    look.seen[part] = Seen(structure if edges is None else edges, dict(weights))
+    return y

@@ -6,9 +6,10 @@ from dgl_merc.graphs.schema import RELATIONS, UTTERANCE, EdgeType, GraphSpec
 from dgl_merc.graphs.similarity import arccos_similarity, edge_similarity
 from dgl_merc.graphs.store import Store, open_store, structure_of
 from dgl_merc.graphs.structure import Structure
-from dgl_merc.graphs.tables import edge_table, utterance_table
+from dgl_merc.graphs.tables import EDGE_COLUMNS, edge_table, utterance_table
 
 __all__ = [
+    "EDGE_COLUMNS",
     "RELATIONS",
     "UTTERANCE",
     "Block",

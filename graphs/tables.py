@@ -18,8 +18,15 @@ EDGE_COLUMNS = ("dialogue", "source", "relation", "target", "src", "dst", "weigh
 """The columns of every table of edges, in order."""
 
 
+Ends = tuple[Tensor, Tensor]
+
+
 def edge_table(
-    structure: Structure, weights: Mapping[EdgeType, Tensor] | None = None, types: Sequence[EdgeType] | None = None
+    structure: Structure,
+    weights: Mapping[EdgeType, Tensor] | None = None,
+    types: Sequence[EdgeType] | None = None,
+    *,
+    ends: Mapping[EdgeType, Ends] | None = None,
 ) -> pd.DataFrame:
     """Edges with their weights, a row an edge.
 
@@ -27,6 +34,7 @@ def edge_table(
         structure: of some dialogues.
         weights: edge type -> [E_t] in edge-id order; a type that is not named has none.
         types: which edge types, in order; default: all of the spec.
+        ends: edge type -> (src [E], dst [E]), node ids within their types, instead of the spec's edges: then these types alone.
 
     Returns:
         Columns :data:`EDGE_COLUMNS`: ``dialogue``, its key; ``source, relation, target``, the edge type; ``src, dst``, positions in the
@@ -43,24 +51,26 @@ def edge_table(
     [['text', 'text', 1, 0], ['text', 'text', 0, 1], ['text', 'audio', 0, 0]]
     """
     given = weights or {}
-    if unknown := [t for t in given if t not in structure.spec.edge_types]:
-        raise ValueError(f"weights names edge types that are not in the spec: {unknown}; there are {list(structure.spec.edge_types)}")
+    known = structure.spec.edge_types if ends is None else tuple(ends)
+    if unknown := [t for t in given if t not in known]:
+        raise ValueError(f"weights names edge types that are not in the spec: {unknown}; there are {list(known)}")
     parts = []
-    for edge_type in structure.spec.edge_types if types is None else types:
+    for edge_type in known if types is None else types:
         source, relation, target = edge_type
-        ends = [structure.nodes[n].index_select(0, e) for n, e in zip((source, target), structure.edges(edge_type), strict=True)]
+        along = structure.edges(edge_type) if ends is None else ends[edge_type]
+        src, dst = (structure.nodes[n].index_select(0, e) for n, e in zip((source, target), along, strict=True))
         weight = given.get(edge_type)
-        if weight is not None and tuple(weight.shape) != (len(ends[0]),):
-            raise ValueError(f"weights[{edge_type}] must be [E={len(ends[0])}], got {list(weight.shape)}")
+        if weight is not None and tuple(weight.shape) != (len(src),):
+            raise ValueError(f"weights[{edge_type}] must be [E={len(src)}], got {list(weight.shape)}")
         parts.append(
             pd.DataFrame(
                 {
-                    "dialogue": structure.keys[structure.dialogue[ends[1]]].cpu().numpy(),
+                    "dialogue": structure.keys[structure.dialogue[dst]].cpu().numpy(),
                     "source": source,
                     "relation": relation,
                     "target": target,
-                    "src": structure.position[ends[0]].cpu().numpy(),
-                    "dst": structure.position[ends[1]].cpu().numpy(),
+                    "src": structure.position[src].cpu().numpy(),
+                    "dst": structure.position[dst].cpu().numpy(),
                     "weight": np.nan if weight is None else weight.detach().cpu().double().numpy(),
                 }
             )

@@ -27,6 +27,7 @@ ROOMS = [
     ["reports"],
     ["training"],
     ["inference"],
+    ["explanations"],
     ["studies"],
     ["cli"],
 ]

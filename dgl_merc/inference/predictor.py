@@ -72,7 +72,7 @@ class Predictor:
         else:
             corpus = as_corpus(source, self.expected)
         for run in self.runs:
-            if not run.metrics["test_evaluated"] and run.data["corpus"]["content_sha256"] == corpus.content_sha256:
+            if len(run.unseen(corpus)):
                 raise InputError(f"{at(run.path)}its test split was not evaluated yet; finish the table it belongs to (ablate --final)")
         datas = [run.dialogue_data(corpus) for run in self.runs]
         every = np.arange(len(corpus))

@@ -44,11 +44,11 @@ class Look:
 
     Attributes:
         keep: part -> edge type -> [E] bool: the edges that exist at all in that part; what is not named exists.
-        seen: part -> what it did; filled by the forward pass.
+        seen: part -> what it did; filled by the forward pass. None: nobody wants to know.
     """
 
     keep: Mapping[str, ByEdge] = field(default_factory=dict)
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, Seen] | None = field(default_factory=dict)
 
 
 def complete(structure: Structure) -> Structure:
@@ -97,10 +97,10 @@ def watched(
     keep: Any = look.keep.get(part)
     if pairs is not None and keep is not None:
         keep = keep.get((pairs, PAIR, pairs))
-    y, weights = kernel(structure, *given, keep=keep, return_weights=True, **options)
-    if pairs is not None:
-        weights = {(pairs, PAIR, pairs): weights}
-    if isinstance(weights, tuple):  # of edges, and of each node itself
-        weights = {**weights[0], **{(n, ITSELF, n): own for n, own in weights[1].items()}}
-    look.seen[part] = Seen(structure if edges is None else edges, dict(weights))
+    if look.seen is None:
+        return kernel(structure, *given, keep=keep, **options)
+    y, weights, *itself = kernel(structure, *given, keep=keep, return_weights=True, **options)
+    found = dict(weights) if pairs is None else {(pairs, PAIR, pairs): weights}
+    found |= {(n, ITSELF, n): own for nodes in itself for n, own in nodes.items()}
+    look.seen[part] = Seen(structure if edges is None else edges, found)
     return y

@@ -124,7 +124,7 @@ class MaskedGCN(nn.Module):
             rescale=self.options.rescale and mask is not None and self.options.mask != "nodes",
             backend=self.backend,
         )
-        if look is not None:
+        if look is not None and look.seen is not None:
             types = structure.spec.message_types
             likeness = {t: similarity_along(structure, t, x[t[0]], x[t[2]]) * (self.aleph if t[1] == "cross" else 1.0) for t in types}
             look.seen["likeness"] = Seen(structure, likeness)

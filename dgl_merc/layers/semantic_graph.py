@@ -79,7 +79,7 @@ class SyntacticEncoder(nn.Module):
     def forward(self, structure: Structure, g: Tensor, *, look: Look | None = None) -> Tensor:
         """[U, W] to [U, out]. Its parts in a look are ``syntactic``, what each message is multiplied by, and ``likeness``, M^s alone."""
         weight = ArccosWeight({UTTERANCE: g}, normalise=self.options.normalise) if self.options.edge_weight else None
-        if look is not None and weight is not None:
+        if look is not None and look.seen is not None and weight is not None:
             unit = unit_rows(g)
             ends = {(UTTERANCE, r, UTTERANCE): structure.edges((UTTERANCE, r, UTTERANCE)) for r in RELATIONS}
             likeness = {t: weight.of_cosine((unit[src] * unit[dst]).sum(-1)) for t, (src, dst) in ends.items()}

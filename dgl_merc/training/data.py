@@ -142,10 +142,15 @@ class DialogueData:
         learn: Learn = "classes",
     ) -> None:
         self.corpus, self.spec, self.scaling, self.drop = corpus, spec, scaling, drop
+        self.names, self.learn = tuple(characters), learn
         self.task = task_of(corpus, target, learn)
         self.labels, self.truth = corpus.labels(target), self.task.truth(corpus)
         number = {name: k for k, name in enumerate(characters)}
         self.characters = torch.tensor([number.get(str(name), -1) for name in corpus.utterances["speaker"]])
+
+    def of(self, corpus: Corpus) -> DialogueData:
+        """Another corpus, of the same modalities and targets, taken in the same way."""
+        return DialogueData(corpus, self.spec, self.scaling, self.task.target, None, self.names, self.learn)
 
     def without(self, drop: Flags) -> DialogueData:
         """The same with these modalities [U, M] taken away, and no others."""

@@ -205,6 +205,12 @@ class SavedRun:
             raise InputError(f"{at(self.path)}its splits can't be drawn again (drawn by another version of numpy?)")
         return division
 
+    def unseen(self, corpus: Corpus) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The numbers of the dialogues that nobody may look at yet: its test split, if this is its corpus and test was not evaluated."""
+        if self.metrics["test_evaluated"] or self.data["corpus"]["content_sha256"] != corpus.content_sha256:
+            return np.zeros(0, dtype=np.int64)
+        return self.division(corpus).corpus.in_split("test")
+
 
 def open_run(path: Path) -> SavedRun:
     """Open the folder of a finished run.

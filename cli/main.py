@@ -18,6 +18,7 @@ from dgl_merc.cli.build_graphs import build_graphs
 from dgl_merc.cli.compare import compare
 from dgl_merc.cli.env import env
 from dgl_merc.cli.evaluate import evaluate
+from dgl_merc.cli.explain import explain
 from dgl_merc.cli.fit import fit
 from dgl_merc.cli.import_corpus import import_corpus
 from dgl_merc.cli.options import started
@@ -129,6 +130,7 @@ main.add_command(build_graphs)
 main.add_command(fit)
 main.add_command(evaluate)
 main.add_command(predict)
+main.add_command(explain)
 main.add_command(report)
 main.add_command(compare)
 main.add_command(ablate)

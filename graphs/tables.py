@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from dgl_merc.corpus import Corpus
+from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.graphs.schema import EdgeType
 from dgl_merc.graphs.structure import Structure
 
@@ -88,7 +88,7 @@ def utterance_table(corpus: Corpus, dialogue: int | str, target: str | None = No
 
     Returns:
         ``position, speaker, text`` (empty where there is none), ``label`` (a class's name; of a score, negative or positive; None =
-        unlabelled), and a boolean column per modality, called as the modality is.
+        unlabelled), and a boolean column per modality, ``has_text`` and the like: a modality may be called as a column is.
 
     Raises:
         InputError: no such dialogue.
@@ -105,5 +105,5 @@ def utterance_table(corpus: Corpus, dialogue: int | str, target: str | None = No
         }
     )
     for k, modality in enumerate(corpus.modalities):
-        table[modality] = corpus.presence[rows, k]
+        table[presence_column(modality)] = corpus.presence[rows, k]
     return table

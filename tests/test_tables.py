@@ -55,7 +55,7 @@ def test_utterances_are_those_of_the_corpus(built):
     lo, hi = corpus.offsets[3], corpus.offsets[4]
     assert table["label"].tolist() == corpus.label_names("emotion")[lo:hi].tolist()
     assert table["speaker"].tolist() == corpus.utterances["speaker"].tolist()[lo:hi]
-    assert (table[list(corpus.modalities)].to_numpy() == corpus.presence[lo:hi]).all()
+    assert (table[[f"has_{m}" for m in corpus.modalities]].to_numpy() == corpus.presence[lo:hi]).all()
     with pytest.raises(InputError, match="no dialogue 'nobody'"):
         utterance_table(corpus, "nobody")
 

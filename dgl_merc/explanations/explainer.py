@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from dgl_merc.corpus import Corpus
+from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.errors import InputError, at
 from dgl_merc.explanations.deletion import Answers, Deletion, without_edges, without_modalities, without_utterances
 from dgl_merc.explanations.weights import LIKENESS, weight_table
@@ -18,6 +18,7 @@ from dgl_merc.graphs import edge_table, utterance_table
 from dgl_merc.graphs.weights import feature_weights
 from dgl_merc.layers import Look
 from dgl_merc.layers.look import ITSELF
+from dgl_merc.models import Model
 from dgl_merc.training.run_folder import SavedRun
 
 __all__ = ["EFFECT_COLUMNS", "Explainer", "strongest"]
@@ -35,6 +36,7 @@ class Explainer:
         corpus: that has the dialogue, and fits the run.
         dialogue: its number or its name.
         device: where to compute.
+        model: the run's, if it is loaded already.
 
     Attributes:
         dialogue: its number.
@@ -44,7 +46,7 @@ class Explainer:
         InputError: no such dialogue, a corpus that does not fit, or a dialogue of a test split that was not evaluated yet.
     """
 
-    def __init__(self, run: SavedRun, corpus: Corpus, dialogue: int | str, *, device: str = "cpu") -> None:
+    def __init__(self, run: SavedRun, corpus: Corpus, dialogue: int | str, *, device: str = "cpu", model: Model | None = None) -> None:
         self.run, self.device = run, device
         corpus.dialogue(dialogue)  # there is one
         self.dialogue = dialogue if isinstance(dialogue, int) else corpus.dialogue_ids.index(dialogue)
@@ -55,7 +57,7 @@ class Explainer:
                 "split, or finish the table the run belongs to (ablate --final)"
             )
         self.data = run.dialogue_data(corpus)
-        self.model = run.model(device).eval()
+        self.model = (model or run.model(device)).eval()
         self._batch = self.data.batch(np.array([self.dialogue]))
 
     @property
@@ -86,7 +88,7 @@ class Explainer:
         """
         corpus, task = self.data.corpus, self.data.task
         table = utterance_table(corpus, self.dialogue, task.target)
-        table = table.drop(columns=[m for m in corpus.modalities if m not in self.modalities])
+        table = table.drop(columns=[presence_column(m) for m in corpus.modalities if m not in self.modalities])
         said = task.described(corpus, self._batch.rows, self.answers)
         return table.assign(**{name: values for name, values in said.items() if name != "label"}, **self._found[1])
 

@@ -1,0 +1,97 @@
+"""``dglmerc explain RUN DIALOGUE [SOURCE]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dgl_merc.cli.options import DEVICE, THREADS, choose_device
+
+__all__ = ["explain"]
+
+
+@click.command("explain")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("dialogue")
+@click.argument("source", type=click.Path(path_type=Path, allow_dash=True), required=False)
+@click.option("--utterance", type=click.IntRange(0), metavar="POSITION", help="Ask about one answer: only edges into it are removed.")
+@click.option(
+    "--edges",
+    default="8",
+    show_default=True,
+    metavar="N|all",
+    help="How many edges of each kind are removed, one at a time: those of the greatest weight. Each costs a pass of the model.",
+)
+@click.option("--heads", is_flag=True, help="In weights.csv a column for each head besides their mean.")
+@click.option(
+    "--features",
+    multiple=True,
+    metavar="MODALITY=SOURCE",
+    help="Where features of a CSV are, as for `predict`. Repeatable.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the tables and pictures; default: only printed.")
+@click.option("--format", "kind", type=click.Choice(["svg", "png", "pdf"]), default="svg", show_default=True, help="Of the pictures.")
+@DEVICE
+@THREADS
+def explain(
+    run: Path,
+    dialogue: str,
+    source: Path | None,
+    utterance: int | None,
+    edges: str,
+    heads: bool,
+    features: tuple[str, ...],
+    out: Path | None,
+    kind: str,
+    device: str,
+    threads: int,
+) -> None:
+    """Show what the model of RUN looked at in DIALOGUE, and what its answers hang on.
+
+    Printed is what each answer becomes without a modality, without an utterance (as if nobody had said it), and without an edge of the
+    model's graphs and attentions: exactly, by asking the model again. DIALOGUE is the name of a dialogue, or its number: of SOURCE (a
+    store, the folder of a corpus, a CSV or JSON lines), or, without one, of the corpus that RUN was trained on.
+    """
+    from dgl_merc.cli.console import print_line, print_notes, print_table
+    from dgl_merc.explanations import Explainer
+    from dgl_merc.explanations.explainer import strongest
+    from dgl_merc.explanations.pictures import pictures_of
+    from dgl_merc.explanations.source import corpus_for, dialogue_named
+    from dgl_merc.explanations.summary import at_position, in_words, overview, strongest_effects, write_explanation
+    from dgl_merc.training.run_folder import open_run
+
+    count = how_many(edges)
+    saved = open_run(run)
+    device = choose_device(device, threads)
+    corpus = corpus_for(saved, source, features)
+    explainer = Explainer(saved, corpus, dialogue_named(corpus, dialogue), device=device)
+    if utterance is not None:
+        at_position(explainer, utterance)
+    weights = explainer.weights(heads=heads)
+    effects = explainer.effects(strongest(weights, count, utterance))
+    if utterance is not None:
+        effects = effects[effects["utterance"] == utterance].reset_index(drop=True)
+    title = f"{explainer.dialogue_id}, {len(explainer.utterances)} utterances, as {run} sees it"
+    shown = overview(explainer, effects)
+    print_table(shown if utterance is None else shown.loc[[utterance]], title)
+    print_table(strongest_effects(explainer, effects), "What moves answers most")
+    print_notes(in_words(explainer, effects))
+    if out:
+        write_explanation(out, explainer, weights, effects, pictures_of(explainer, weights, effects, kind))
+        print_line(f"Written to {out}: utterances.csv, weights.csv, effects.csv and pictures")
+
+
+def how_many(edges: str) -> int | None:
+    """Of ``--edges``; None: all.
+
+    Raises:
+        InputError: neither a number nor ``all``.
+    """
+    from dgl_merc.errors import InputError
+
+    if edges == "all":
+        return None
+    if not (edges.isdecimal() and len(edges) < 10):
+        raise InputError(f"--edges {edges}: expected a number from 0 on, or all")
+    return int(edges)

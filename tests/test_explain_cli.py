@@ -1,0 +1,102 @@
+"""``dglmerc explain``: what it prints and writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_cases import assert_one_line, good, run
+from predict_cases import fitted, small_corpus, spoken, write_csv, write_lines
+
+from dgl_merc.corpus import Corpus, save_corpus
+from dgl_merc.explanations import Explainer, deletion
+from dgl_merc.training.run_folder import open_run
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return save_corpus(small_corpus(), tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def mglra(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fitted(corpus, tmp_path_factory.mktemp("runs") / "mglra", "mglra", "model.rounds=1")
+
+
+def test_it_prints_what_it_writes(mglra, corpus, tmp_path):
+    name = corpus.dialogue_ids[int(corpus.in_split("dev")[0])]
+    printed = good("explain", mglra, name, "--edges", 2, "--out", tmp_path / "why")
+    explainer = Explainer(open_run(mglra), corpus, name)
+    length = len(explainer.utterances)
+    assert printed[0] == f"{name}, {length} utterances, as {mglra} sees it"
+    effects = pd.read_csv(tmp_path / "why/effects.csv")
+    weights = pd.read_csv(tmp_path / "why/weights.csv")
+    assert set(weights["part"]) == {"filter", "attention, round 1", "graph", "likeness"}
+    expected = explainer.without_modalities()
+    found = effects[effects["removed"] == "modality"]
+    assert np.abs(found["effect"].to_numpy() - expected["effect"].to_numpy()).max() < 1e-6
+    row = found[(found["utterance"] == 0) & (found["modality"] == "text")].iloc[0]
+    assert f"{100 * row['effect']:+.1f}" in next(line for line in printed if line.startswith("| 0 "))
+    edges = effects[effects["removed"] == "edge"]
+    kinds = weights[(weights["part"] != "likeness") & (weights["relation"] != "itself")].groupby(["part", "source", "relation", "target"])
+    assert len(edges) == length * kinds.size().clip(upper=2).sum()
+    about = json.loads((tmp_path / "why/explanation.json").read_text())
+    assert (about["dialogue"], about["corpus"]) == (name, corpus.content_sha256)
+    assert len(pd.read_csv(tmp_path / "why/utterances.csv")) == length
+    good("explain", mglra, name, "--edges", 0, "--out", tmp_path / "why")  # it can be made again
+    assert "edge" not in set(pd.read_csv(tmp_path / "why/effects.csv")["removed"])
+
+
+def test_one_answer_and_the_edges_into_it(mglra, corpus, tmp_path):
+    number = int(corpus.in_split("test")[0])
+    printed = good("explain", mglra, number, "--utterance", 1, "--edges", "all", "--heads", "--out", tmp_path / "why")
+    effects, weights = (pd.read_csv(tmp_path / f"why/{name}.csv") for name in ("effects", "weights"))
+    assert set(effects["utterance"]) == {1}
+    assert set(effects.loc[effects["removed"] == "edge", "dst"]) == {1}
+    free = weights[(weights["part"] != "likeness") & (weights["relation"] != "itself") & (weights["dst"] == 1)]
+    assert (effects["removed"] == "edge").sum() == len(free)
+    assert any("of 1 answers would be another class" in line for line in printed)
+    heads = [c for c in weights if c.startswith("head ")]
+    attention = weights[weights["part"] == "attention, round 1"]
+    assert np.abs(attention[heads].mean(axis=1) - attention["weight"]).max() < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["folder", "jsonl", "csv"])
+def test_a_conversation_from_elsewhere(kind, mglra, corpus, tmp_path):
+    objects = [o for o in spoken(corpus) if o["dialogue_id"] == corpus.dialogue_ids[int(corpus.in_split("test")[0])]]
+    place = {
+        "folder": lambda: corpus.path,
+        "jsonl": lambda: write_lines(tmp_path / "talk.jsonl", objects),
+        "csv": lambda: write_csv(tmp_path / "talk.csv", objects, {m: a.width for m, a in corpus.modalities.items()}),
+    }[kind]()
+    printed = good("explain", mglra, objects[0]["dialogue_id"], place, "--edges", 0)
+    rows = [line.split("|")[5].strip() for line in printed if line.startswith("| ") and line[2].isdigit()][: len(objects)]
+    assert rows == Explainer(open_run(mglra), corpus, objects[0]["dialogue_id"]).utterances["predicted"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nobody"], "expected a dialogue, by its name (train/0, train/1, train/2, ...) or by number, found no 'nobody'"),
+        (["99"], "found no '99'"),
+        (["-1"], "No such option '-1'"),
+        (["0", "--utterance", "400"], "expected the position of an utterance, 0 to"),
+        (["0", "--edges", "few"], "--edges few: expected a number from 0 on, or all"),
+        (["0", "--edges", "-3"], "--edges -3: expected a number from 0 on, or all"),
+        (["0", "--features", "text=columns:f*"], "expected a CSV to find them in"),
+        (["0", "nowhere.csv"], "nowhere.csv"),
+        (["0", "--device", "abacus"], "--device abacus"),
+    ],
+)
+def test_bad_input_is_one_line(words, said, mglra, monkeypatch):
+    monkeypatch.setattr(deletion, "answers", None)  # nothing may be computed
+    assert_one_line(run("explain", mglra, *words), said)
+
+
+def test_a_place_that_holds_something_else(mglra, tmp_path):
+    (tmp_path / "mine.txt").write_text("a poem")
+    assert_one_line(run("explain", mglra, "0", "--edges", "0", "--out", tmp_path), "explanation.json")
+    assert (tmp_path / "mine.txt").read_text() == "a poem"

@@ -22,7 +22,7 @@ from dgl_merc.explanations.explainer import EFFECT_COLUMNS, strongest
 from dgl_merc.graphs import Structure
 from dgl_merc.inference import Predictor, Utterance
 from dgl_merc.kernels.semantic_attention import semantic_attention_loop
-from dgl_merc.layers.look import complete
+from dgl_merc.layers.probe import complete
 from dgl_merc.training.run_folder import SavedRun, open_run
 
 CASES = {

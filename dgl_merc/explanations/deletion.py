@@ -15,8 +15,8 @@ import torch
 
 from dgl_merc.corpus import Corpus
 from dgl_merc.graphs import EdgeType
-from dgl_merc.layers import Look
-from dgl_merc.layers.look import ends_of
+from dgl_merc.layers import Probe
+from dgl_merc.layers.probe import ends_of
 from dgl_merc.models import Model
 from dgl_merc.training.data import Batch, DialogueData
 
@@ -29,15 +29,15 @@ Deletion = tuple[str, EdgeType, int]
 _UTTERANCES, _EDGES = 4096, 1 << 21  # of all the copies of a dialogue that are asked at once
 
 
-def answers(model: Model, data: DialogueData, batch: Batch, look: Look | None = None, *, device: str = "cpu") -> Answers:
+def answers(model: Model, data: DialogueData, batch: Batch, probe: Probe | None = None, *, device: str = "cpu") -> Answers:
     """[U, outputs] what a model in evaluation mode answers of a batch: probabilities, or scores."""
     with torch.inference_mode():
         moved = batch.to(device)
-        return data.task.answers(model(moved.structure, moved.features, look=look).logits).cpu().numpy()
+        return data.task.answers(model(moved.structure, moved.features, probe=probe).logits).cpu().numpy()
 
 
 def without_edges(
-    model: Model, data: DialogueData, dialogue: int, edges: Sequence[Deletion], sees: Look, *, device: str = "cpu"
+    model: Model, data: DialogueData, dialogue: int, edges: Sequence[Deletion], sees: Probe, *, device: str = "cpu"
 ) -> Answers:
     """What a model answers without each of some edges, one at a time.
 
@@ -46,7 +46,7 @@ def without_edges(
         data: the corpus as the model takes it.
         dialogue: its number, of U utterances.
         edges: K of them.
-        sees: a look at this dialogue alone, for the number of its edges.
+        sees: a probe of this dialogue alone, for the number of its edges.
         device: where the model is.
 
     Returns:
@@ -62,9 +62,9 @@ def without_edges(
         for some in _portions(here, min(_UTTERANCES // length, _EDGES // every)):
             keep = torch.ones(len(some), count, dtype=torch.bool)
             keep[torch.arange(len(some)), torch.tensor([edges[k][2] for k in some])] = False
-            look = Look({part: {edge_type: keep.flatten().to(device)}}, None)
+            probe = Probe({part: {edge_type: keep.flatten().to(device)}}, None)
             batch = data.batch(np.full(len(some), dialogue))
-            found[some] = answers(model, data, batch, look, device=device).reshape(len(some), length, -1)
+            found[some] = answers(model, data, batch, probe, device=device).reshape(len(some), length, -1)
     return found
 
 

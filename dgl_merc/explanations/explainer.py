@@ -16,8 +16,8 @@ from dgl_merc.explanations.deletion import Answers, Deletion, without_edges, wit
 from dgl_merc.explanations.weights import LIKENESS, weight_table
 from dgl_merc.graphs import edge_table, utterance_table
 from dgl_merc.graphs.weights import feature_weights
-from dgl_merc.layers import Look
-from dgl_merc.layers.look import ITSELF
+from dgl_merc.layers import Probe
+from dgl_merc.layers.probe import ITSELF
 from dgl_merc.models import Model
 from dgl_merc.training.run_folder import SavedRun
 
@@ -66,13 +66,13 @@ class Explainer:
         return self.data.spec.modalities
 
     @cached_property
-    def _found(self) -> tuple[Answers, dict[str, npt.NDArray[np.float32]], Look]:
-        look = Look()
+    def _found(self) -> tuple[Answers, dict[str, npt.NDArray[np.float32]], Probe]:
+        probe = Probe()
         with torch.inference_mode():
             batch = self._batch.to(self.device)
-            output = self.model(batch.structure, batch.features, look=look)
+            output = self.model(batch.structure, batch.features, probe=probe)
         details = {name: values.float().cpu().numpy() for name, values in output.details.items()}
-        return self.data.task.answers(output.logits).cpu().numpy(), details, look
+        return self.data.task.answers(output.logits).cpu().numpy(), details, probe
 
     @property
     def answers(self) -> Answers:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dgl_merc.graphs import EDGE_COLUMNS, edge_table
-from dgl_merc.layers.look import Seen, ends_of
+from dgl_merc.layers.probe import Seen, ends_of
 
 __all__ = ["LIKENESS", "WEIGHT_COLUMNS", "weight_table"]
 

@@ -7,9 +7,9 @@ from dgl_merc.layers.distribution_encoder import DistributionEncoder, Distributi
 from dgl_merc.layers.dropout import Dropout
 from dgl_merc.layers.fusion import beside
 from dgl_merc.layers.gated_update import GatedUpdate
-from dgl_merc.layers.look import Look, Seen
 from dgl_merc.layers.masked_gcn import Fused, MaskedGCN, MaskedGCNOptions
 from dgl_merc.layers.memory import Memory, Recall
+from dgl_merc.layers.probe import Probe, Seen
 from dgl_merc.layers.semantic_graph import SemanticEncoder, SemanticGraph, SemanticGraphOptions, SyntacticEncoder
 from dgl_merc.layers.sequences import Recurrent, Sequences
 from dgl_merc.layers.speakers import SpeakerEmbedding, Speakers
@@ -28,10 +28,10 @@ __all__ = [
     "Fused",
     "GatedUpdate",
     "Gaussian",
-    "Look",
     "MaskedGCN",
     "MaskedGCNOptions",
     "Memory",
+    "Probe",
     "Recall",
     "Recurrent",
     "Seen",

@@ -19,7 +19,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.kernels import attention_filter
 from dgl_merc.kernels.attention_filter import Attention
 from dgl_merc.layers.fusion import beside
-from dgl_merc.layers.look import Look, watched
+from dgl_merc.layers.probe import Probe, probed
 from dgl_merc.settings import check_choices
 
 __all__ = ["AttentionFilter", "AttentionFilterOptions"]
@@ -66,10 +66,10 @@ class AttentionFilter(nn.Module):
         weighed = self.options.attention == "scalar" and self.options.output == "share"  # at a leaf the weight is 1 whatever the logit
         self.vector = nn.Parameter(torch.randn(dim) * dim**-0.5) if weighed else None
 
-    def forward(self, structure: Structure, x: Mapping[str, Tensor], *, look: Look | None = None) -> dict[str, Tensor]:
-        """Modality -> [N_m, dim] to the same: X^c to X^h. Its part in a look is ``filter``."""
-        filtered: dict[str, Tensor] = watched(
-            look,
+    def forward(self, structure: Structure, x: Mapping[str, Tensor], *, probe: Probe | None = None) -> dict[str, Tensor]:
+        """Modality -> [N_m, dim] to the same: X^c to X^h. Its part in a probe is ``filter``."""
+        filtered: dict[str, Tensor] = probed(
+            probe,
             "filter",
             attention_filter,
             structure,

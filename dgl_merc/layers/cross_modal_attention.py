@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dgl_merc.graphs import Structure
 from dgl_merc.kernels import cross_modal_attention
 from dgl_merc.kernels.cross_modal_attention import alone_nodes
-from dgl_merc.layers.look import Look, complete, watched
+from dgl_merc.layers.probe import Probe, complete, probed
 from dgl_merc.settings import check_choices
 
 __all__ = ["CrossModalAttention", "CrossModalAttentionOptions"]
@@ -71,9 +71,9 @@ class CrossModalAttention(nn.Module):
         self.outward = nn.ModuleDict({m: nn.Linear(places * width, dim, bias=False) for m in modalities})
 
     def forward(
-        self, structure: Structure, x: Mapping[str, Tensor], *, look: Look | None = None, part: str = "attention"
+        self, structure: Structure, x: Mapping[str, Tensor], *, probe: Probe | None = None, part: str = "attention"
     ) -> dict[str, Tensor]:
-        """Modality -> [N_m, D] to the same: X^R to X^head. ``part`` is what it is called in a look."""
+        """Modality -> [N_m, D] to the same: X^R to X^head. ``part`` is what it is called in a probe."""
         o = self.options
         q, k, v = {}, {}, {}
         for m, rows in x.items():
@@ -81,8 +81,8 @@ class CrossModalAttention(nn.Module):
             q[m], k[m], v[m] = inward(rows).view(len(rows), 3, o.heads, o.head_dim).unbind(1)
         scale = o.head_dim**0.5 if o.scaled else 1.0
         alone = "self" if o.lonely == "self" else "zeros"
-        edges = complete(structure) if look else None
-        heard = watched(look, part, cross_modal_attention, structure, q, k, v, edges=edges, scale=scale, alone=alone)
+        edges = complete(structure) if probe else None
+        heard = probed(probe, part, cross_modal_attention, structure, q, k, v, edges=edges, scale=scale, alone=alone)
         head: dict[str, Tensor] = {m: self.outward[m](y.flatten(1)) for m, y in heard.items()}
         if o.lonely == "skip":
             lonely = alone_nodes(structure)

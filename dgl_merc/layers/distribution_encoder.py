@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dgl_merc.graphs import Structure
 from dgl_merc.kernels import semantic_attention
-from dgl_merc.layers.look import Look, watched
+from dgl_merc.layers.probe import Probe, probed
 from dgl_merc.settings import check_choices
 
 __all__ = ["DistributionEncoder", "DistributionEncoderOptions", "Gaussian"]
@@ -104,17 +104,17 @@ class DistributionEncoder(nn.Module):
             if name.endswith("bias"):
                 bias.detach().add_(math.log(math.expm1(o.spread)))
 
-    def forward(self, structure: Structure, z: Mapping[str, Tensor], *, look: Look | None = None) -> dict[str, Gaussian]:
-        """Modality -> [N_m, D] to modality -> its distributions. Its parts in a look are ``distribution <modality>``."""
-        return {m: self._encode(structure, m, rows, look) for m, rows in z.items()}
+    def forward(self, structure: Structure, z: Mapping[str, Tensor], *, probe: Probe | None = None) -> dict[str, Gaussian]:
+        """Modality -> [N_m, D] to modality -> its distributions. Its parts in a probe are ``distribution <modality>``."""
+        return {m: self._encode(structure, m, rows, probe) for m, rows in z.items()}
 
-    def _encode(self, structure: Structure, m: str, z: Tensor, look: Look | None) -> Gaussian:
+    def _encode(self, structure: Structure, m: str, z: Tensor, probe: Probe | None) -> Gaussian:
         o, first, second = self.options, z, z
         if o.paths == "split":
             first, second = z.view(len(z), o.heads, self.width).tensor_split([self.width // 2], dim=-1)
         q, k, v = self.inward[m](first).chunk(3, dim=-1)
         options = {"scale": self.dim**0.5, "node_type": m, "interaction": o.interaction}
-        heard = watched(look, f"distribution {m}", semantic_attention, structure, q, k, v, pairs=m, **options)
+        heard = probed(probe, f"distribution {m}", semantic_attention, structure, q, k, v, pairs=m, **options)
         deviation = self.deviation[m](torch.relu(self.hidden[m](second)))
         return Gaussian(z + heard.flatten(1), nn.functional.softplus(deviation).flatten(1) + _LEAST)
 

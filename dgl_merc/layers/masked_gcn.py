@@ -19,7 +19,7 @@ from dgl_merc.graphs.weights import similarity_along
 from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn
 from dgl_merc.kernels.edge_list import split_nodes
 from dgl_merc.kernels.masked_gcn import Backend, Degree
-from dgl_merc.layers.look import Look, Seen, watched
+from dgl_merc.layers.probe import Probe, Seen, probed
 from dgl_merc.settings import check_choices
 
 __all__ = ["Fused", "MaskedGCN", "MaskedGCNOptions"]
@@ -96,14 +96,14 @@ class MaskedGCN(nn.Module):
         """The factor of eq. 18."""
         return self.options.aleph if self.raw_aleph is None else nn.functional.softplus(self.raw_aleph)
 
-    def forward(self, structure: Structure, x: Mapping[str, Tensor], *, step: int = 0, look: Look | None = None) -> Fused:
+    def forward(self, structure: Structure, x: Mapping[str, Tensor], *, step: int = 0, probe: Probe | None = None) -> Fused:
         """Propagate.
 
         Args:
             structure: S.
             x: modality -> [N_m, D]: X^S.
             step: of training; the mask is a function of it.
-            look: its parts here are ``graph``, the entries of P in eq. 21, and ``likeness``, the weights of 17 and 18 alone.
+            probe: its parts here are ``graph``, the entries of P in eq. 21, and ``likeness``, the weights of 17 and 18 alone.
         """
         mask = HashMask(self.seed, self.options.rate, step) if self.training and self.options.rate > 0 else None
         shown, masked = dict(x), None
@@ -111,8 +111,8 @@ class MaskedGCN(nn.Module):
             kept = split_nodes(mask.kept_nodes(mask.words(structure, list(structure.sizes))), structure.sizes)
             masked = {m: ~left for m, left in kept.items()}
             shown = {m: torch.where(kept[m][:, None], v, self.token.to(v.dtype)) for m, v in x.items()}
-        nodes: dict[str, Tensor] = watched(
-            look,
+        nodes: dict[str, Tensor] = probed(
+            probe,
             "graph",
             masked_gcn,
             structure,
@@ -124,8 +124,8 @@ class MaskedGCN(nn.Module):
             rescale=self.options.rescale and mask is not None and self.options.mask != "nodes",
             backend=self.backend,
         )
-        if look is not None and look.seen is not None:
+        if probe is not None and probe.seen is not None:
             types = structure.spec.message_types
             likeness = {t: similarity_along(structure, t, x[t[0]], x[t[2]]) * (self.aleph if t[1] == "cross" else 1.0) for t in types}
-            look.seen["likeness"] = Seen(structure, likeness)
+            probe.seen["likeness"] = Seen(structure, likeness)
         return Fused(nodes, shown, masked)

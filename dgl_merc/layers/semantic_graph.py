@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dgl_merc.graphs import RELATIONS, UTTERANCE, Structure
 from dgl_merc.graphs.similarity import unit_rows
 from dgl_merc.kernels import ArccosWeight, rgcn, semantic_attention
-from dgl_merc.layers.look import Look, Seen, watched
+from dgl_merc.layers.probe import Probe, Seen, probed
 
 __all__ = ["SemanticEncoder", "SemanticGraph", "SemanticGraphOptions", "SyntacticEncoder"]
 
@@ -76,15 +76,15 @@ class SyntacticEncoder(nn.Module):
         self.typed = nn.ParameterList(nn.init.xavier_uniform_(torch.empty(options.relations, width, w)) for w in outs)
         self.own = nn.ParameterList(nn.init.xavier_uniform_(torch.empty(width, w)) for w in outs)
 
-    def forward(self, structure: Structure, g: Tensor, *, look: Look | None = None) -> Tensor:
-        """[U, W] to [U, out]. Its parts in a look are ``syntactic``, what each message is multiplied by, and ``likeness``, M^s alone."""
+    def forward(self, structure: Structure, g: Tensor, *, probe: Probe | None = None) -> Tensor:
+        """[U, W] to [U, out]. Its parts in a probe are ``syntactic``, what each message is multiplied by, and ``likeness``, M^s alone."""
         weight = ArccosWeight({UTTERANCE: g}, normalise=self.options.normalise) if self.options.edge_weight else None
-        if look is not None and look.seen is not None and weight is not None:
+        if probe is not None and probe.seen is not None and weight is not None:
             unit = unit_rows(g)
             ends = {(UTTERANCE, r, UTTERANCE): structure.edges((UTTERANCE, r, UTTERANCE)) for r in RELATIONS}
             likeness = {t: weight.of_cosine((unit[src] * unit[dst]).sum(-1)) for t, (src, dst) in ends.items()}
-            look.seen["likeness"] = Seen(structure, likeness)
-        h: Tensor = watched(look, "syntactic", rgcn, structure, g, list(zip(self.typed, self.own, strict=True)), weight=weight)
+            probe.seen["likeness"] = Seen(structure, likeness)
+        h: Tensor = probed(probe, "syntactic", rgcn, structure, g, list(zip(self.typed, self.own, strict=True)), weight=weight)
         return h
 
 
@@ -97,13 +97,13 @@ class SemanticEncoder(nn.Module):
         self.inward = nn.Linear(width, 3 * out, bias=False)
         self.distances = nn.Parameter(torch.zeros(options.heads, options.buckets + 1)) if options.bias else None
 
-    def forward(self, structure: Structure, g: Tensor, *, look: Look | None = None) -> Tensor:
-        """[U, W] to [U, out]. Its part in a look is ``semantic``."""
+    def forward(self, structure: Structure, g: Tensor, *, probe: Probe | None = None) -> Tensor:
+        """[U, W] to [U, out]. Its part in a probe is ``semantic``."""
         o = self.options
         q, k, v = self.inward(g).view(len(g), 3, o.heads, -1).unbind(1)
         weight = ArccosWeight({UTTERANCE: g}, normalise=o.normalise) if o.bias else None
         options = {"scale": self.scale, "weight": weight, "distances": self.distances}
-        h: Tensor = watched(look, "semantic", semantic_attention, structure, q, k, v, pairs=UTTERANCE, **options)
+        h: Tensor = probed(probe, "semantic", semantic_attention, structure, q, k, v, pairs=UTTERANCE, **options)
         return h.flatten(1)
 
 
@@ -129,7 +129,7 @@ class SemanticGraph(nn.Module):
         self.semantic = SemanticEncoder(width, semantic, o) if o.heads else None
         self.width = width if o.layers else semantic
 
-    def forward(self, structure: Structure, g: Tensor, *, look: Look | None = None) -> Tensor:
+    def forward(self, structure: Structure, g: Tensor, *, probe: Probe | None = None) -> Tensor:
         """[U, W] to [U, width]: h."""
         encoders = [encoder for encoder in (self.syntactic, self.semantic) if encoder is not None]
-        return torch.cat([encoder(structure, g, look=look) for encoder in encoders], dim=-1)
+        return torch.cat([encoder(structure, g, probe=probe) for encoder in encoders], dim=-1)

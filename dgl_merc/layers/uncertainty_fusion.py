@@ -24,7 +24,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.kernels import cross_modal_attention
 from dgl_merc.layers.distribution_encoder import Gaussian
 from dgl_merc.layers.fusion import at_nodes, beside
-from dgl_merc.layers.look import Look, complete, watched
+from dgl_merc.layers.probe import Probe, complete, probed
 from dgl_merc.settings import check_choices
 
 __all__ = ["UncertaintyFusion", "UncertaintyFusionOptions", "Unified"]
@@ -93,13 +93,13 @@ class UncertaintyFusion(nn.Module):
         own = o.residual and branches
         self.own = nn.ModuleDict({m: nn.Linear(dim, width, bias=False) for m in modalities if own})
 
-    def forward(self, structure: Structure, given: Mapping[str, Gaussian], *, look: Look | None = None) -> Unified:
+    def forward(self, structure: Structure, given: Mapping[str, Gaussian], *, probe: Probe | None = None) -> Unified:
         """Fuse.
 
         Args:
             structure: S, of U utterances.
             given: modality -> the distributions of its nodes.
-            look: its part here is ``fusion``.
+            probe: its part here is ``fusion``.
         """
         norms = beside(structure, {m: torch.linalg.vector_norm(d.sigma, dim=-1, keepdim=True) for m, d in given.items()})
         weights = self._weights(structure, norms)
@@ -107,7 +107,7 @@ class UncertaintyFusion(nn.Module):
         for k, (m, d) in enumerate(given.items()):
             x = d.mean + d.sigma * torch.randn_like(d.sigma) if self.training else d.mean
             weighted[m] = at_nodes(structure, m, weights[:, k : k + 1]).to(x.dtype) * x
-        g = _exactly(self.sum, self._total(structure, weighted)) if self.sum is not None else self._attend(structure, weighted, look)
+        g = _exactly(self.sum, self._total(structure, weighted)) if self.sum is not None else self._attend(structure, weighted, probe)
         return Unified(g, norms, weights)
 
     def _weights(self, structure: Structure, norms: Tensor) -> Tensor:
@@ -121,15 +121,15 @@ class UncertaintyFusion(nn.Module):
         total = shares.sum(-1, keepdim=True)
         return shares / total.where(total > 0, 1.0)
 
-    def _attend(self, structure: Structure, x: Mapping[str, Tensor], look: Look | None) -> Tensor:
+    def _attend(self, structure: Structure, x: Mapping[str, Tensor], probe: Probe | None) -> Tensor:
         """(18)-(21)."""
         o = self.options
         q, k, v = {}, {}, {}
         for m, rows in x.items():
             q[m], k[m], values = self.inward[m](rows).view(len(rows), 3, o.heads, o.head_dim).unbind(1)
             v[m] = values.to(next(self.parameters()).dtype)
-        edges = complete(structure) if look else None
-        heard = watched(look, "fusion", cross_modal_attention, structure, q, k, v, edges=edges, scale=o.head_dim**0.5, alone="self")
+        edges = complete(structure) if probe else None
+        heard = probed(probe, "fusion", cross_modal_attention, structure, q, k, v, edges=edges, scale=o.head_dim**0.5, alone="self")
         branches = {m: _exactly(self.outward[m], y.flatten(1)) for m, y in heard.items()}
         g = beside(structure, branches) if len(x) == 2 else self._total(structure, branches)
         if self.own:

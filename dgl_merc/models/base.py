@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dgl_merc.graphs import GraphSpec, Structure
-from dgl_merc.layers import Look
+from dgl_merc.layers import Probe
 
 __all__ = ["Model", "ModelInput", "Output"]
 
@@ -62,7 +62,7 @@ class Model(nn.Module):
         *,
         step: int = 0,
         labels: Tensor | None = None,
-        look: Look | None = None,
+        probe: Probe | None = None,
     ) -> Output:
         """Classify.
 
@@ -71,7 +71,7 @@ class Model(nn.Module):
             features: modality -> [N_m, width], scaled, of the modality's nodes.
             step: of training: what masks are a function of.
             labels: [U] int64, -1 = unlabelled: for losses of the model's own, in training; nothing else may depend on them.
-            look: in evaluation mode, of somebody who wants to see weights, or to leave edges out.
+            probe: in evaluation mode, of somebody who wants to see weights, or to leave edges out.
 
         Returns:
             Logits, in training the model's own losses, else details.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dgl_merc.graphs import Structure
 from dgl_merc.heads import EmotionHead
-from dgl_merc.layers import Dropout, Look, Recurrent, Sequences, beside
+from dgl_merc.layers import Dropout, Probe, Recurrent, Sequences, beside
 from dgl_merc.models.base import Model, ModelInput, Output
 
 __all__ = ["BiLSTM", "BiLSTMOptions"]
@@ -64,7 +64,7 @@ class BiLSTM(Model):
         *,
         step: int = 0,  # noqa: ARG002  (no mask)
         labels: Tensor | None = None,  # noqa: ARG002  (no loss of its own)
-        look: Look | None = None,  # noqa: ARG002  (no edges)
+        probe: Probe | None = None,  # noqa: ARG002  (no edges)
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
         hidden = self.encoder(self.dropout(beside(structure, features)), Sequences.of_dialogues(structure))

@@ -23,10 +23,10 @@ from dgl_merc.layers import (
     CrossModalAttention,
     CrossModalAttentionOptions,
     GatedUpdate,
-    Look,
     MaskedGCN,
     MaskedGCNOptions,
     Memory,
+    Probe,
     SpeakerEmbedding,
     beside,
 )
@@ -115,16 +115,16 @@ class MGLRA(Model):
         *,
         step: int = 0,
         labels: Tensor | None = None,  # noqa: ARG002  (no loss of its own needs them)
-        look: Look | None = None,
+        probe: Probe | None = None,
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
         context = self.encoder(structure, features)  # X^c (2)
-        filtered: Nodes = self.filter(structure, context, look=look) if self.filter else context  # X^h (3)-(5)
-        aligned = self._align(structure, filtered, look)
+        filtered: Nodes = self.filter(structure, context, probe=probe) if self.filter else context  # X^h (3)-(5)
+        aligned = self._align(structure, filtered, probe)
         nodes = self.speakers(structure, aligned) if self.speakers else aligned  # X^S (16)
         if self.gcn is None:
             return Output(self.head(beside(structure, nodes)))
-        fused = self.gcn(structure, nodes, step=step, look=look)  # (17)-(21)
+        fused = self.gcn(structure, nodes, step=step, probe=probe)  # (17)-(21)
         h = beside(structure, fused.nodes)
         if self.options.residual:
             h = h + beside(structure, fused.shown)
@@ -133,14 +133,14 @@ class MGLRA(Model):
             losses["reconstruction"] = self._guess(self.reconstruction, nodes, fused.nodes, fused.masked)
         return Output(self.head(h), losses)  # (22)-(24)
 
-    def _align(self, structure: Structure, filtered: Nodes, look: Look | None) -> Nodes:
+    def _align(self, structure: Structure, filtered: Nodes, probe: Probe | None) -> Nodes:
         """Algorithm 1, lines 6-25: X^h to X of the last round, or to its X^head."""
         refined: Nodes | None = None
         for number in range(1, self.options.rounds + 1):
             recalled: Nodes = self.memory(structure, filtered, refined) if self.memory else refined or filtered  # X^R (6)-(9)
             head: Nodes = recalled  # X^head (10)-(14)
             if self.attention:
-                head = self.attention(structure, recalled, look=look, part=f"attention, round {number}")
+                head = self.attention(structure, recalled, probe=probe, part=f"attention, round {number}")
             if self.update is None or (number == self.options.rounds and self.options.speaker_base == "head"):
                 return head
             refined = self.update(head, refined or recalled)  # X (15)

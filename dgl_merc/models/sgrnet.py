@@ -20,7 +20,7 @@ from dgl_merc.layers import (
     DistributionEncoder,
     DistributionEncoderOptions,
     Dropout,
-    Look,
+    Probe,
     SemanticGraph,
     SemanticGraphOptions,
     UncertaintyFusion,
@@ -93,19 +93,19 @@ class SGRNet(Model):
         *,
         step: int = 0,  # noqa: ARG002  (no mask)
         labels: Tensor | None = None,
-        look: Look | None = None,
+        probe: Probe | None = None,
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
         encoded = self.encoder(structure, features)  # u~
         if self.alone is not None:
             (m,) = encoded
-            return Output(self._refine(structure, beside(structure, {m: self.alone(encoded[m])}), look))
+            return Output(self._refine(structure, beside(structure, {m: self.alone(encoded[m])}), probe))
         assert self.distribution is not None
         assert self.fusion is not None
         z = {m: nn.functional.normalize(rows, dim=-1) for m, rows in encoded.items()}  # s~, t~
-        given = self.distribution(structure, z, look=look)  # mu, sigma (Fig. 2)
-        unified = self.fusion(structure, given, look=look)  # g (14)-(21)
-        logits = self._refine(structure, unified.g, look)
+        given = self.distribution(structure, z, probe=probe)  # mu, sigma (Fig. 2)
+        unified = self.fusion(structure, given, probe=probe)  # g (14)-(21)
+        logits = self._refine(structure, unified.g, probe)
         if not self.training:
             return Output(logits, details=_details(structure, unified))
         if self.alignment is None:
@@ -113,9 +113,9 @@ class SGRNet(Model):
         mean, sigma = {m: d.mean for m, d in given.items()}, {m: d.sigma for m, d in given.items()}
         return Output(logits, self.alignment(structure, z, mean, sigma, labels))  # (1)-(13), (31)
 
-    def _refine(self, structure: Structure, g: Tensor, look: Look | None) -> Tensor:
+    def _refine(self, structure: Structure, g: Tensor, probe: Probe | None) -> Tensor:
         """[U, W] to [U, C]: (22)-(28)."""
-        logits: Tensor = self.head(self.graph(structure, self.dropout(g), look=look))
+        logits: Tensor = self.head(self.graph(structure, self.dropout(g), probe=probe))
         return logits
 
 

@@ -1,7 +1,7 @@
 """Looking into a forward pass: which edges a kernel is to leave out, and which weights it used.
 
-A model that is asked to explain itself hands a :class:`Look` to its layers, and each layer calls its kernel through :func:`watched`.
-Nothing else changes: without a look the kernel is called as it is, and with one that leaves nothing out its output is the same.
+A model that is asked to explain itself hands a :class:`Probe` to its layers, and each layer calls its kernel through :func:`probed`.
+Nothing else changes: without a probe the kernel is called as it is, and with one that leaves nothing out its output is the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dgl_merc.graphs import EdgeType, Structure
 
-__all__ = ["ITSELF", "PAIR", "Look", "Seen", "complete", "ends_of", "watched"]
+__all__ = ["ITSELF", "PAIR", "Probe", "Seen", "complete", "ends_of", "probed"]
 
 PAIR = "pair"
 """The relation of an edge type whose edges are :meth:`dgl_merc.graphs.Structure.pairs`: all of a dialogue, itself included."""
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 
 
 @dataclass
-class Look:
+class Probe:
     """What somebody who looks into a forward pass asks of it.
 
     Attributes:
@@ -67,8 +67,8 @@ def ends_of(structure: Structure, edge_type: EdgeType) -> tuple[Tensor, Tensor]:
     return structure.edges(edge_type)
 
 
-def watched(
-    look: Look | None,
+def probed(
+    probe: Probe | None,
     part: str,
     kernel: Callable[..., Any],
     structure: Structure,
@@ -80,8 +80,8 @@ def watched(
     """Call a kernel; where somebody looks, without the edges that are to be left out, and note its weights.
 
     Args:
-        look: None: nobody looks.
-        part: what the layer is called in a look.
+        probe: None: nobody asks.
+        part: what the layer is called in a probe.
         kernel: takes ``keep`` and ``return_weights``.
         structure: its first argument.
         given: its other arguments.
@@ -92,15 +92,15 @@ def watched(
     Returns:
         What the kernel returns without ``return_weights``.
     """
-    if look is None:
+    if probe is None:
         return kernel(structure, *given, **options)
-    keep: Any = look.keep.get(part)
+    keep: Any = probe.keep.get(part)
     if pairs is not None and keep is not None:
         keep = keep.get((pairs, PAIR, pairs))
-    if look.seen is None:
+    if probe.seen is None:
         return kernel(structure, *given, keep=keep, **options)
     y, weights, *itself = kernel(structure, *given, keep=keep, return_weights=True, **options)
     found = dict(weights) if pairs is None else {(pairs, PAIR, pairs): weights}
     found |= {(n, ITSELF, n): own for nodes in itself for n, own in nodes.items()}
-    look.seen[part] = Seen(structure if edges is None else edges, found)
+    probe.seen[part] = Seen(structure if edges is None else edges, found)
     return y

@@ -26,6 +26,12 @@ def need(name: str, there: bool, reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests of an ``xdist_group`` with one worker: pytest 9 forgets what pytest.ini says of it on the way to the workers."""
+    if hasattr(config, "workerinput"):
+        config.option.loadgroup = True
+
+
 @pytest.fixture(scope="session")
 def meld_dir() -> Path:
     """The folder of MELD's official files, or a skip."""
@@ -54,3 +60,11 @@ def source(store: Path) -> Any:
     from dgl_merc.training.source import open_source
 
     return open_source(store)
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A small corpus and a run of every model. Tests that take it belong to the group ``explanations``: one worker makes it."""
+    from explain_cases import make_runs
+
+    return make_runs(tmp_path_factory.mktemp("small"))

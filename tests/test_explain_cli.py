@@ -9,21 +9,24 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli_cases import assert_one_line, good, run
-from predict_cases import fitted, small_corpus, spoken, write_csv, write_lines
+from explain_cases import SmallRuns
+from predict_cases import spoken, write_csv, write_lines
 
-from dgl_merc.corpus import Corpus, save_corpus
+from dgl_merc.corpus import Corpus
 from dgl_merc.explanations import Explainer, deletion
 from dgl_merc.training.run_folder import open_run
 
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return save_corpus(small_corpus(), tmp_path_factory.mktemp("corpus") / "corpus")
+pytestmark = pytest.mark.xdist_group("explanations")
 
 
 @pytest.fixture(scope="module")
-def mglra(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fitted(corpus, tmp_path_factory.mktemp("runs") / "mglra", "mglra", "model.rounds=1")
+def corpus(small_runs: SmallRuns) -> Corpus:
+    return small_runs.corpus
+
+
+@pytest.fixture(scope="module")
+def mglra(small_runs: SmallRuns) -> Path:
+    return small_runs.runs["mglra"].path
 
 
 def test_it_prints_what_it_writes(mglra, corpus, tmp_path):
@@ -34,7 +37,7 @@ def test_it_prints_what_it_writes(mglra, corpus, tmp_path):
     assert printed[0] == f"{name}, {length} utterances, as {mglra} sees it"
     effects = pd.read_csv(tmp_path / "why/effects.csv")
     weights = pd.read_csv(tmp_path / "why/weights.csv")
-    assert set(weights["part"]) == {"filter", "attention, round 1", "graph", "likeness"}
+    assert set(weights["part"]) == {"filter", *(f"attention, round {r}" for r in (1, 2, 3)), "graph", "likeness"}
     expected = explainer.without_modalities()
     found = effects[effects["removed"] == "modality"]
     assert np.abs(found["effect"].to_numpy() - expected["effect"].to_numpy()).max() < 1e-6

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from predict_cases import fitted, small_corpus, spoken
+from explain_cases import CASES, SmallRuns
+from predict_cases import spoken
 from sentiment_cases import run as fit_scores
 from sentiment_cases import scored_corpus
 
@@ -19,18 +20,15 @@ from dgl_merc.corpus import Corpus
 from dgl_merc.errors import InputError
 from dgl_merc.explanations import Explainer
 from dgl_merc.explanations.explainer import EFFECT_COLUMNS, strongest
+from dgl_merc.explanations.masks import masked_edges, masked_nodes
 from dgl_merc.graphs import Structure
 from dgl_merc.inference import Predictor, Utterance
+from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn
 from dgl_merc.kernels.semantic_attention import semantic_attention_loop
 from dgl_merc.layers.probe import complete
+from dgl_merc.models import MODELS
 from dgl_merc.training.run_folder import SavedRun, open_run
 
-CASES = {
-    "bilstm": ("bilstm", ()),
-    "mglra": ("mglra", ("model.filter.output=share", "model.gcn.layers=2")),
-    "print": ("mglra", ("model.filter.attention=channel", "model.gcn.mask=both", "model.rounds=2", "graph.causal=true")),
-    "sgrnet": ("sgrnet", ()),
-}
 PARTS = {
     "bilstm": set(),
     "mglra": {"filter", "attention, round 1", "attention, round 2", "attention, round 3", "graph", "likeness"},
@@ -42,30 +40,23 @@ pytestmark = pytest.mark.xdist_group("explanations")  # the runs are made once
 
 
 @pytest.fixture(scope="module")
-def corpus() -> Corpus:
-    return small_corpus()
+def corpus(small_runs: SmallRuns) -> Corpus:
+    return small_runs.corpus
 
 
 @pytest.fixture(scope="module")
-def runs(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SavedRun]:
-    folder = tmp_path_factory.mktemp("runs")
-    return {name: open_run(fitted(corpus, folder / name, preset, *words)) for name, (preset, words) in CASES.items()}
+def runs(small_runs: SmallRuns) -> dict[str, SavedRun]:
+    return small_runs.runs
 
 
 @pytest.fixture(scope="module")
-def shortest(corpus: Corpus) -> int:
-    """The shortest test dialogue in which every modality is missing somewhere and there somewhere."""
-    mixed = [
-        n
-        for n in corpus.in_split("test")
-        if (p := corpus.presence[corpus.offsets[n] : corpus.offsets[n + 1]]).any(axis=0).all() and not p.all(axis=0).any()
-    ]
-    return int(min(mixed, key=lambda n: corpus.lengths[n]))
+def shortest(small_runs: SmallRuns) -> int:
+    return small_runs.shortest
 
 
 @pytest.fixture(scope="module")
-def explained(runs: dict[str, SavedRun], corpus: Corpus, shortest: int) -> dict[str, Explainer]:
-    return {name: Explainer(run, corpus, shortest) for name, run in runs.items()}
+def explained(small_runs: SmallRuns) -> dict[str, Explainer]:
+    return {name: Explainer(run, small_runs.corpus, small_runs.shortest) for name, run in small_runs.runs.items()}
 
 
 def told(corpus: Corpus, number: int) -> list[dict[str, Any]]:
@@ -85,6 +76,10 @@ def after(effects: pd.DataFrame, explainer: Explainer) -> np.ndarray:
     found = np.full(len(explainer.utterances), np.nan)
     found[effects["utterance"]] = effects["after"]
     return found
+
+
+def test_every_model_is_asked():
+    assert {preset for preset, _ in CASES.values()} == set(MODELS)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -309,6 +304,28 @@ def test_raw_weights_are_of_the_same_edges_as_the_likeness(explained):
     learned = table[(table["part"] == "likeness") & (table["relation"] == "same")]
     assert raw[["source", "src", "dst"]].values.tolist() == learned[["source", "src", "dst"]].values.tolist()
     assert raw["weight"].between(0, 1).all()
+
+
+def test_what_the_mask_leaves_is_what_training_works_on(explained):
+    explainer = explained["print"]
+    layer, s = explainer.model.gcn, explainer.structure
+    x = {m: torch.randn(n, 8, generator=torch.Generator().manual_seed(k)) for k, (m, n) in enumerate(s.sizes.items())}
+    edges, nodes = masked_edges(explainer, 5), masked_nodes(explainer, 5)
+    kept = {
+        t: torch.tensor(edges.query("source == @t[0] and relation == @t[1] and target == @t[2]")["kept"].to_numpy())
+        for t in s.spec.message_types
+    }
+    rule, given = HashMask(layer.seed, layer.options.rate, 5), {"weight": ArccosWeight(x), "degree": "masked"}
+    by_rule, by_table = (masked_gcn(s, x, [torch.eye(8)], mask=mask, **given) for mask in (rule, kept))
+    for m in x:
+        torch.testing.assert_close(by_rule[m], by_table[m])
+    assert 0.2 < edges["kept"].mean() < 0.4  # the rate is .7
+    masked = layer.train()(s, x, step=5).masked
+    layer.eval()
+    for m, rows in nodes.groupby("modality"):
+        assert rows["shown"].tolist() == (~masked[m]).tolist()
+    with pytest.raises(InputError, match="masks edges or nodes"):
+        masked_edges(explained["sgrnet"])
 
 
 def test_a_dialogue_that_is_not_there_or_may_not_be_seen(runs, corpus, shortest):

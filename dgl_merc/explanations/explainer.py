@@ -14,7 +14,7 @@ from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.errors import InputError, at
 from dgl_merc.explanations.deletion import Answers, Deletion, without_edges, without_modalities, without_utterances
 from dgl_merc.explanations.weights import LIKENESS, weight_table
-from dgl_merc.graphs import edge_table, utterance_table
+from dgl_merc.graphs import Structure, edge_table, utterance_table
 from dgl_merc.graphs.weights import feature_weights
 from dgl_merc.layers import Probe
 from dgl_merc.layers.probe import ITSELF
@@ -59,6 +59,11 @@ class Explainer:
         self.data = run.dialogue_data(corpus)
         self.model = (model or run.model(device)).eval()
         self._batch = self.data.batch(np.array([self.dialogue]))
+
+    @property
+    def structure(self) -> Structure:
+        """Of the dialogue; its key is its number in the corpus."""
+        return self._batch.structure
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ SEEDS = (1 << 32) - 1
 """The greatest seed."""
 
 STORE = click.argument("store", type=click.Path(path_type=Path), required=False)
+"""The graphs to work on."""
 SET = click.option(
     "--set",
     "words",
@@ -23,11 +24,15 @@ SET = click.option(
     help="Change a setting, such as training.lr=0.0005, model.gcn.rate=0.5 or, for a target of scores, data.learn=score (default: classes, "
     "negative and positive). Repeatable.",
 )
+"""A setting, by its dotted name."""
 DEVICE = click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1, ...")
+"""Where to compute."""
 THREADS = click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="CPU threads per run; runs beside each other gain more."
 )
+"""Of each run."""
 JOBS = click.option("--jobs", type=click.IntRange(1, 1024), help="Runs at once.  [default: one per free CPU; one on a GPU]")
+"""Runs beside each other."""
 
 
 def started() -> tuple[int, int]:

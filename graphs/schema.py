@@ -19,9 +19,13 @@ from dgl_merc.errors import InputError
 __all__ = ["RELATIONS", "UTTERANCE", "Cross", "EdgeType", "GraphSpec"]
 
 UTTERANCE = "utterance"
+"""The node type of utterances."""
 RELATIONS = ("intra_past", "intra_future", "inter_past", "inter_future")
+"""The edge types among utterances: the speaker's own or another's turn, before or after."""
 EdgeType = tuple[str, str, str]
+"""Source node type, name, destination node type."""
 Cross = Literal["dialogue", "utterance", "none"]
+"""Whom a modality meets of the others."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ from dgl_merc.graphs.weights import feature_weights
 __all__ = ["COMMON_SPACE", "SCHEMA_VERSION", "Store", "node_features", "open_store", "scaling_of", "structure_of", "utterance_rows"]
 
 SCHEMA_VERSION = 1
+"""Of ``manifest.json``."""
 COMMON_SPACE = "common_space.safetensors"
+"""The file of projections behind ``cross`` weights."""
 
 
 def structure_of(corpus: Corpus, spec: GraphSpec, dialogues: np.ndarray[Any, np.dtype[np.int64]] | None = None) -> Structure:

@@ -25,6 +25,7 @@ from dgl_merc.errors import InputError, at
 __all__ = ["CORE_COLUMNS", "Corpus", "Dialogue", "presence_column"]
 
 CORE_COLUMNS = ("dialogue_id", "position", "speaker", "split", "text", "start", "end")
+"""Of every table of utterances; targets and modalities have further ones."""
 Array = npt.NDArray[Any]
 
 

@@ -21,6 +21,7 @@ from dgl_merc.errors import InputError, at
 __all__ = ["Scaling", "ScalingKind"]
 
 ScalingKind = Literal["standard", "none"]
+"""By mean and deviation of the training split, or not at all."""
 Array = npt.NDArray[Any]
 
 

@@ -31,6 +31,7 @@ __all__ = ["ZEROS_COUNTED", "ZEROS_LEFT_OUT", "evaluate_sentiment", "in_words"]
 ZEROS_LEFT_OUT = "negative / positive, zeros left out"
 """What epochs are chosen by: its weighted F1 on dev."""
 ZEROS_COUNTED = "negative / non-negative, zeros counted"
+"""The second of the field's two conventions, by name."""
 
 Array = npt.NDArray[Any]
 

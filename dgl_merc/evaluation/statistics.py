@@ -54,6 +54,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Metric = Literal["weighted_f1", "macro_f1", "accuracy"]
+"""What intervals and comparisons are of."""
 
 _CELLS = 2**22  # numbers in one intermediate array: 32 MiB of float64
 _TIE = 1e-10  # percent points: well above the rounding of scores of 0 to 100, and nothing as a difference

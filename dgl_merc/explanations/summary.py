@@ -14,6 +14,7 @@ from dgl_merc.files import replaced_folder, write_bytes, write_json
 __all__ = ["EXPLANATION", "at_position", "in_words", "overview", "strongest_effects", "write_explanation"]
 
 EXPLANATION = "explanation.json"
+"""The file that tells the folder of an explanation."""
 _TEXT = 40  # characters
 _KINDS = {
     "modality": "modalities",

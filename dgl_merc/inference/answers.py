@@ -1,6 +1,6 @@
 """What runs answer, as files: CSV, parquet, JSON lines. A stream's answers are lines of the same shape.
 
-{"dialogue_id": "d1", "position": 0, "speaker": "Ana", "predicted": "joy", "probabilities": {"joy": 0.9, "anger": 0.1}}
+    {"dialogue_id": "d1", "position": 0, "speaker": "Ana", "predicted": "joy", "probabilities": {"joy": 0.9, "anger": 0.1}}
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dgl_merc.files import resolved
 __all__ = ["Format", "answer_line", "as_bytes", "check_file", "format_of"]
 
 Format = Literal["csv", "jsonl", "parquet"]
+"""Of a file of answers."""
 _BELONG = ("metrics.json", "corpus.json", "manifest.json", "study.json")
 """What tells a folder that has its own files."""
 _SUFFIXES: Mapping[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}

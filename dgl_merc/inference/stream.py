@@ -26,7 +26,10 @@ from dgl_merc.training.task import ScoreTask
 
 __all__ = ["DIALOGUES", "WINDOW", "Stream"]
 
-WINDOW, DIALOGUES = 128, 1000
+WINDOW = 128
+"""Utterances of a dialogue that are remembered."""
+DIALOGUES = 1000
+"""Dialogues that are remembered."""
 
 Vectors = Mapping[str, npt.NDArray[np.float32]]
 

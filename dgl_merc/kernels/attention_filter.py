@@ -35,7 +35,9 @@ from dgl_merc.kernels.messages import messages
 __all__ = ["Attention", "Output", "attention_filter"]
 
 Attention = Literal["scalar", "channel"]
+"""One weight for all channels of a leaf, or one for each."""
 Output = Literal["share", "leaf"]
+"""The leaf's share of the centre's sum, or the sum at the leaf."""
 Keep = Mapping[EdgeType, Tensor] | None
 
 

@@ -28,9 +28,13 @@ from dgl_merc.graphs import UTTERANCE, GraphSpec, Structure
 __all__ = ["Backend", "Chosen", "EdgeBackend", "Kernel", "choose_backend", "describe_choices", "dgl_computes_on", "size_of"]
 
 Kernel = Literal["attention_filter", "cross_modal_attention", "masked_gcn", "rgcn", "semantic_attention"]
+"""Every kernel, by name."""
 EdgeBackend = Literal["dgl", "scatter"]
+"""The backends that go along edges."""
 Chosen = Literal["dense", "dgl", "scatter"]
+"""Who computes, as it was decided."""
 Backend = Literal["auto", "dense", "dgl", "scatter"]
+"""Who computes, as it may be asked for."""
 
 LISTED = 1 << 24
 

@@ -37,6 +37,7 @@ from dgl_merc.kernels.newest import alone_newest, attend_across, has_past, refus
 __all__ = ["Alone", "alone_nodes", "cross_modal_attention"]
 
 Alone = Literal["self", "zeros"]
+"""What a node hears whose dialogue has no other modality: itself, or nothing."""
 ByModality = Mapping[str, Tensor]
 
 

@@ -30,6 +30,7 @@ ROWS = 64  # a tile of a long dialogue has at least this many queries: thinner p
 _SMALL = {torch.float32: 30.0, torch.float64: 300.0}  # no sum of such numbers' exponentials is infinite, and none denormal
 _FAR = 1e30  # taken from the logits of pairs that are not to be
 LOWEST = {torch.float32: -60.0, torch.float64: -300.0}  # e^-60 is nothing beside 1; what is less is denormal soon, and very slow
+"""Precision -> what logits are cut to, counted from the greatest of their row."""
 
 
 def on_blocks(

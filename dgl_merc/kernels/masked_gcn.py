@@ -43,6 +43,7 @@ from dgl_merc.kernels.rules import ArccosWeight, HashMask
 __all__ = ["Backend", "Degree", "masked_gcn"]
 
 Degree = Literal["masked", "full"]
+"""Degrees of the edges that the mask leaves, or of all."""
 Weight = ArccosWeight | Mapping[EdgeType, Tensor]
 Mask = HashMask | Mapping[EdgeType, Tensor] | None
 Keep = Mapping[EdgeType, Tensor] | None

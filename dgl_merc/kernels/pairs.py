@@ -25,6 +25,7 @@ HELD = 1 << 24  # pairs of one call that are held
 TILE = 1 << 19  # pairs made at a time beyond that: they stay in the cache
 
 Reach = tuple[int | None, int | None]
+"""How many positions before and after the destination a source may stand; None: any."""
 Kind = Literal["row", "column", "shared"]
 Made = Tensor | tuple[Tensor, ...]
 

@@ -20,6 +20,7 @@ from dgl_merc.kernels.rules import ArccosWeight
 __all__ = ["How", "Interaction", "likeness_of_itself", "on_blocks", "or_none"]
 
 Interaction = Literal["softmax", "relu"]
+"""What makes weights of logits: the softmax, or ReLU and then division by the sum."""
 _FAR = 1e30  # taken from the logits of pairs that are not to be: exp is exactly 0, and a row without any has no NaN
 
 

@@ -24,6 +24,7 @@ from dgl_merc.layers.fusion import at_nodes, beside
 __all__ = ["Memory", "Recall"]
 
 Recall = Literal["all", "own", "own+h"]
+"""The entries of a memory block after the first round."""
 
 
 class Memory(nn.Module):

@@ -20,6 +20,7 @@ from dgl_merc.layers.fusion import at_nodes
 __all__ = ["SpeakerEmbedding", "Speakers"]
 
 Speakers = Literal["dialogue", "corpus"]
+"""Whom a row stands for: the order in a dialogue, or a character of the corpus."""
 
 
 class SpeakerEmbedding(nn.Module):

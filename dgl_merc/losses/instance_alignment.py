@@ -34,6 +34,7 @@ from dgl_merc.graphs.similarity import unit_rows
 __all__ = ["HardSame", "instance_alignment"]
 
 HardSame = Literal["ignore", "negative"]
+"""What an item of the same label that fails the gate is."""
 
 _ROWS = 128  # of a tile
 _PLAIN = 30.0  # |s| up to which exp(s) is computed as it stands, and sums and products of it stay far from the ends of float32

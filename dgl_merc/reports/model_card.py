@@ -20,26 +20,31 @@ from dgl_merc.version import __version__
 __all__ = ["CARD", "INTENDED", "LAW", "LAW_ADVICE", "NOT_FOR", "write_card"]
 
 CARD = "MODEL_CARD.md"
+"""The name of its file."""
 
 INTENDED = (
     "Research on emotion recognition in conversation: comparing models under one protocol, on recorded conversations whose participants "
     "agreed to such use, with features made as those of the training data were."
 )
+"""What a model is for."""
 NOT_FOR = (
     "deciding anything about a person: employment, schooling, credit, insurance, asylum, policing, diagnosis",
     "watching people without their knowledge, or where they can't refuse",
     "telling lies, intentions, personality or illness: it was not trained on any of them",
 )
+"""What it must not be used for."""
 LAW = (
     "Regulation (EU) 2024/1689 (AI Act), Article 5(1)(f), prohibits AI systems that infer the emotions of natural persons in the areas of "
     "workplace and education institutions, except for medical or safety reasons.",
     "Its Annex III, point 1(c), lists AI systems intended to be used for emotion recognition among the high-risk ones.",
     "Its Article 50(3) demands that deployers of an emotion recognition system inform the natural persons exposed to it.",
 )
+"""What the law of the European Union says."""
 LAW_ADVICE = (
     "Exceptions, definitions (Article 3(39) speaks of biometric data, such as voice and face) and dates of application matter, and other "
     "places have other laws. This is no legal advice: check the law where and when the model is to be used."
 )
+"""What else is to be known of it."""
 
 _SOURCES = {
     "synthetic": "drawn from a known model of conversations: no person spoke, it has no language, and its scores say nothing about people",

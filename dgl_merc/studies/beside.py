@@ -1,7 +1,8 @@
 """A run of one modality beside a run of several: what the others are worth, paired by dialogue.
 
-difference   weighted F1 of the run of one modality less that of the run of several, on the same utterances; its interval is bootstrapped
-             over dialogues. One run of each: what other seeds would give is not in it (``dglmerc compare`` takes several)
+    difference   weighted F1 of the run of one modality less that of the run of several, on the same utterances
+
+Its interval is bootstrapped over dialogues. One run of each: what other seeds would give is not in it (``dglmerc compare`` takes several).
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from dgl_merc.training.prediction import predict
 __all__ = ["NOT_A_RESULT", "Oracle"]
 
 NOT_A_RESULT = "not a result: an epoch chosen by its test score says nothing about other conversations"
+"""What stands beside every number of an oracle."""
 
 
 class Oracle:

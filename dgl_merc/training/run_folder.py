@@ -1,16 +1,16 @@
 """The folder of a run: everything that explains its numbers, written once, and opened again to predict.
 
-config.json          settings, resolved
-data.json            hashes of corpus, store and features, spec, target, splits, widths: what a prediction or a comparison must fit
-environment.json     versions, machine, command, time
-metrics.json         per split: accuracy, weighted F1, per class, confusion, where it is right and where not; the look that dev chose
-history.json         loss and dev weighted F1 at every look
-predictions.parquet  every utterance: label, prediction, probabilities or scores, and what else the model says, such as its uncertainty
-weights.safetensors, scaling.safetensors
-figures/*.png, report.html, MODEL_CARD.md
-contributions.json, space.json, space.parquet   of a single ``dglmerc fit``, or ``dglmerc report``: see :mod:`dgl_merc.training.in_depth`
-tensorboard/         only with --log tensorboard
-oracle.json          only with --oracle: test scores at every look, which are no result
+    config.json          settings, resolved
+    data.json            hashes of corpus, store and features, spec, target, splits, widths: what a prediction or a comparison must fit
+    environment.json     versions, machine, command, time
+    metrics.json         per split: accuracy, weighted F1, per class, confusion, where it is right and where not; the look that dev chose
+    history.json         loss and dev weighted F1 at every look
+    predictions.parquet  every utterance: label, prediction, probabilities or scores, and what else the model says, such as its uncertainty
+    weights.safetensors, scaling.safetensors
+    figures/*.png, report.html, MODEL_CARD.md
+    contributions.json, space.json, space.parquet   of a single ``dglmerc fit``, or ``dglmerc report``: see training.in_depth
+    tensorboard/         only with --log tensorboard
+    oracle.json          only with --oracle: test scores at every look, which are no result
 """
 
 from __future__ import annotations

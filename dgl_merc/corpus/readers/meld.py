@@ -31,7 +31,9 @@ from dgl_merc.errors import InputError, at
 __all__ = ["EMOTIONS", "SENTIMENTS", "read_meld"]
 
 EMOTIONS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
+"""MELD's classes, in the order of their indices."""
 SENTIMENTS = ("negative", "neutral", "positive")
+"""MELD's other labels."""
 
 _COLUMNS = {
     "Utterance": "text",

@@ -21,6 +21,7 @@ from dgl_merc.errors import InputError, at
 __all__ = ["Attached", "NanPolicy", "attach"]
 
 NanPolicy = Literal["error", "absent"]
+"""What a NaN in features is: a fault, or a modality that is absent."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dgl_merc.errors import InputError, at
 __all__ = ["Ints", "Loaded", "require_width"]
 
 Ints = npt.NDArray[np.int64]
+"""An array of int64."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+"""What the book does beside Markdown: parts of other files stand where a page asks for them, and its pictures are drawn.
+
+A page says ``<!-- include: README.md -->`` or ``<!-- include: README.md, The protocol -->``: the file, or its part under a heading, without
+that heading. So each text stands in one place. Links in it lead to the pages of the book; one that can't is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from pictures import PICTURES, as_svg
+
+__all__ = ["on_files", "on_page_markdown"]
+
+ROOT = Path(__file__).resolve().parents[1]
+INCLUDE = re.compile(r"^<!-- include: ([\w./-]+)(?:, (.+?))? -->$", re.MULTILINE)
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:)([^)\s]*)\)")
+PAGES = {
+    "README.md": "index.md",
+    "README.md#the-protocol": "protocol.md",
+    "README.md#new-conversations": "data.md#new-conversations",
+    "CONTRIBUTING.md": "extending.md",
+    "CHANGELOG.md": "changes.md",
+    "benchmarks/README.md": "benchmarks.md",
+}
+"""Files outside the book, and parts of them -> where they stand in it."""
+
+
+def on_files(files: Files, *, config: Any) -> Files:
+    """Draw the pictures."""
+    for name, draw in PICTURES.items():
+        files.append(File.generated(config, f"pictures/{name}.svg", content=as_svg(draw())))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Put the included parts in."""
+    if markdown.count("<!-- include:") != len(INCLUDE.findall(markdown)):
+        raise PluginError(f"{page.file.src_uri}: an include that is not alone on its line, or names no file")
+    return INCLUDE.sub(lambda found: included(found[1], found[2]), markdown)
+
+
+def included(name: str, heading: str | None) -> str:
+    """A file of the repository, or a part of it, with links as the book has them.
+
+    Raises:
+        PluginError: no such file or heading, or a link that leads nowhere in the book.
+    """
+    path = ROOT / name
+    if not path.is_file():
+        raise PluginError(f"include: no file {name}")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    text = "\n".join(lines[1:] if heading is None else part(lines, heading, name))
+    return LINK.sub(lambda found: f"[{found[1]}]({page_of(found[2], name)})", text).strip()
+
+
+def part(lines: list[str], heading: str, name: str) -> list[str]:
+    """The lines under a heading, up to the next of its level or above.
+
+    Raises:
+        PluginError: no such heading.
+    """
+    fenced, level, found = False, 0, []
+    for line in lines:
+        fenced ^= line.startswith("```")
+        marks, _, title = line.partition(" ")
+        if not fenced and marks and not marks.strip("#"):
+            if level and len(marks) <= level:
+                break
+            if not level and title == heading:
+                level = len(marks)
+                continue
+        if level:
+            found.append(line)
+    if not level:
+        raise PluginError(f"include: no heading {heading!r} in {name}")
+    return found
+
+
+def page_of(target: str, name: str) -> str:
+    """Where a link of a file leads in the book, from a page at its top.
+
+    Raises:
+        PluginError: nowhere.
+    """
+    path, mark, anchor = target.partition("#")
+    whole = posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) if path else name
+    if f"{whole}{mark}{anchor}" in PAGES:
+        return PAGES[f"{whole}{mark}{anchor}"]
+    if not anchor and whole in PAGES:
+        return PAGES[whole]
+    if whole.startswith("docs" + os.sep) and (ROOT / whole).is_file():
+        return whole.removeprefix("docs" + os.sep) + mark + anchor
+    raise PluginError(f"include: {name} links to {target}, which stands nowhere in the book")

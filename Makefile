@@ -1,7 +1,7 @@
 # Two commands on a fresh machine with Python 3.11 and make:
 #   make demo   builds the graphs of the embedded corpus, fits, and leaves a report in demo/run/report.html
 #   make test   runs ruff, mypy and the tests
-# Besides: make coverage, make lint, make clean.
+# Besides: make docs (the book, site/index.html), make coverage, make lint, make clean.
 # Settings: PYTHON=python3.11, DGL=2.1.0 (another DGL, in its own venv), TORCH_INDEX=URL (PyTorch's CPU wheel index, on
 # Linux without a GPU), PYTEST_ARGS='-k corpus'.
 
@@ -12,12 +12,14 @@ PYTEST_ARGS ?=
 
 VENV := .venv$(if $(DGL),-dgl-$(DGL))
 BIN := $(VENV)/bin
+COMMA := ,
+EXTRAS := dev$(if $(DGL),,$(COMMA)docs)
 SELECT := $(if $(DGL),-m dgl,)
 export PYTHONHASHSEED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint coverage clean
+.PHONY: demo test lint coverage docs clean
 
 demo: $(BIN)/.installed
 	$(BIN)/dglmerc import synthetic demo/corpus --force
@@ -31,6 +33,9 @@ lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(BIN)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 coverage: $(BIN)/.installed-dev
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
@@ -47,8 +52,8 @@ $(BIN)/.installed: $(VENV)/constraints.txt setup.cfg pyproject.toml
 	@touch $@
 
 $(BIN)/.installed-dev: $(BIN)/.installed
-	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 clean:
-	rm -rf .venv* demo build dist *.egg-info .coverage*
+	rm -rf .venv* demo site build dist *.egg-info .coverage*

@@ -1,11 +1,13 @@
-"""What the book does beside Markdown: parts of other files stand where a page asks for them, and its pictures are drawn.
+"""What the book does beside Markdown: parts of other files stand where a page asks for them, rooms are listed, and pictures are drawn.
 
 A page says ``<!-- include: README.md -->`` or ``<!-- include: README.md, The protocol -->``: the file, or its part under a heading, without
-that heading. So each text stands in one place. Links in it lead to the pages of the book; one that can't is an error.
+that heading. So each text stands in one place. Links in it lead to the pages of the book; one that can't is an error. ``<!-- modules: dgl_merc.graphs -->``
+is a package's docstring, then every module in it with all that is public.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import posixpath
 import re
@@ -20,6 +22,7 @@ __all__ = ["on_files", "on_page_markdown"]
 
 ROOT = Path(__file__).resolve().parents[1]
 INCLUDE = re.compile(r"^<!-- include: ([\w./-]+)(?:, (.+?))? -->$", re.MULTILINE)
+MODULES = re.compile(r"^<!-- modules: ([\w.]+) -->$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:)([^)\s]*)\)")
 PAGES = {
     "README.md": "index.md",
@@ -43,7 +46,27 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Put the included parts in."""
     if markdown.count("<!-- include:") != len(INCLUDE.findall(markdown)):
         raise PluginError(f"{page.file.src_uri}: an include that is not alone on its line, or names no file")
-    return INCLUDE.sub(lambda found: included(found[1], found[2]), markdown)
+    markdown = INCLUDE.sub(lambda found: included(found[1], found[2]), markdown)
+    return MODULES.sub(lambda found: modules(found[1]), markdown)
+
+
+def modules(package: str) -> str:
+    """Directives for a package and the modules in it, by name, packages within it first."""
+    folder = ROOT / package.replace(".", "/")
+    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+    named = [ast.unparse(getattr(it, "target", None) or it.targets[0]) for it in tree.body if isinstance(it, (ast.Assign, ast.AnnAssign))]
+    own = [name for name in named if name != "__all__"] + [it.name for it in tree.body if isinstance(it, (ast.FunctionDef, ast.ClassDef))]
+    shown = [f"::: {package}\n    options:\n      members: [{', '.join(own)}]\n      show_root_heading: false"]
+    for path in sorted(folder.iterdir()):
+        if (path / "__init__.py").is_file():
+            shown.append(f"::: {package}.{path.name}\n    options:\n      members: false")
+            shown += [f"::: {package}.{path.name}.{inner.stem}" for inner in _sources(path)]
+    shown += [f"::: {package}.{path.stem}" for path in _sources(folder)]
+    return "\n\n".join(shown)
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.py") if not path.name.startswith("__"))
 
 
 def included(name: str, heading: str | None) -> str:

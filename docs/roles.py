@@ -62,9 +62,14 @@ def markdown_of(text: str, where: Object) -> str:
             kind = "code"
         elif kind == "example" and not line.strip():
             kind = ""
-        lines.append(line if kind in ("code", "example") else _prose(line, where))
+        lines.append(_plain(line) if kind == "code" else line if kind == "example" else _prose(line, where))
         before = line
     return "\n".join([*lines, *(["```"] if kind == "example" else [])])
+
+
+def _plain(line: str) -> str:
+    """A line of a formula or a list of files: nothing in it can be a link, or stand in backquotes."""
+    return _ROLE.sub(lambda role: role[2], line).replace("``", "")
 
 
 def _prose(line: str, where: Object) -> str:
@@ -94,7 +99,9 @@ def target(name: str, where: Object) -> str | None:
             found = package[rest] if rest else package
         except KeyError:
             continue
-        return found.target_path if isinstance(found, Alias) else found.path
+        if isinstance(found, Alias):
+            return found.target_path
+        return found.path if found.docstring or found.parent is None else found.parent.path  # what its class says of it
     return None
 
 

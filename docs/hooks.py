@@ -1,8 +1,8 @@
 """What the book does beside Markdown: parts of other files stand where a page asks for them, rooms are listed, and pictures are drawn.
 
 A page says ``<!-- include: README.md -->`` or ``<!-- include: README.md, The protocol -->``: the file, or its part under a heading, without
-that heading. So each text stands in one place. Links in it lead to the pages of the book; one that can't is an error. ``<!-- modules: dgl_merc.graphs -->``
-is a package's docstring, then every module in it with all that is public.
+that heading. So each text stands in one place. Links in it lead to the pages of the book; one that can't is an error.
+``<!-- modules: dgl_merc.graphs -->`` is a package's docstring, then every module in it with all that is public.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = ["on_files", "on_page_markdown"]
 ROOT = Path(__file__).resolve().parents[1]
 INCLUDE = re.compile(r"^<!-- include: ([\w./-]+)(?:, (.+?))? -->$", re.MULTILINE)
 MODULES = re.compile(r"^<!-- modules: ([\w.]+) -->$", re.MULTILINE)
+FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:)([^)\s]*)\)")
 PAGES = {
     "README.md": "index.md",
@@ -80,7 +81,9 @@ def included(name: str, heading: str | None) -> str:
         raise PluginError(f"include: no file {name}")
     lines = path.read_text(encoding="utf-8").splitlines()
     text = "\n".join(lines[1:] if heading is None else part(lines, heading, name))
-    return LINK.sub(lambda found: f"[{found[1]}]({page_of(found[2], name)})", text).strip()
+    pieces = FENCED.split(text)  # prose, code, prose, ...
+    pieces[::2] = [LINK.sub(lambda found: f"[{found[1]}]({page_of(found[2], name)})", prose) for prose in pieces[::2]]
+    return "".join(pieces).strip()
 
 
 def part(lines: list[str], heading: str, name: str) -> list[str]:

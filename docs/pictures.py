@@ -1,4 +1,4 @@
-"""The pictures of the book, one function each, of a conversation made up by hand. Run alone, it writes them into a folder: ``pictures.py OUT``."""
+"""The pictures of the book, one function each, of a conversation made up by hand. ``pictures.py OUT`` writes them into a folder."""
 
 from __future__ import annotations
 

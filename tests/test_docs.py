@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
 from conftest import need
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +34,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     needs_mkdocs()
     site = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
-    nowhere = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = {**os.environ, **nowhere, "NO_MKDOCS_2_WARNING": "1", "NO_COLOR": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     return site, done
@@ -120,7 +119,7 @@ def public() -> Iterator[tuple[str, str]]:
     for package, folder in FOLDERS.items():
         for path in sorted(folder.rglob("*.py")):
             inside = path.relative_to(folder)
-            if (package == "dgl_merc" and inside.parts[0] in ("graphs", "cli")) or len(inside.parts) == 1 and inside.name in SKIPPED:
+            if (package == "dgl_merc" and inside.parts[0] in ("graphs", "cli")) or (len(inside.parts) == 1 and inside.name in SKIPPED):
                 continue
             module = ".".join([package, *inside.with_suffix("").parts]).removesuffix(".__init__")
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -181,9 +180,9 @@ def test_a_part_ends_where_the_next_begins():
     lines = ["# A", "a", "## B", "b", "```", "# no heading", "```", "### C", "c", "## D", "d"]
     assert hooks.part(lines, "B", "x.md") == ["b", "```", "# no heading", "```", "### C", "c"]
     assert hooks.part(lines, "C", "x.md") == ["c"]
-    with pytest.raises(PluginError, match="no heading 'E' in x.md"):
+    with pytest.raises(PluginError, match=r"no heading 'E' in x\.md"):
         hooks.part(lines, "E", "x.md")
-    with pytest.raises(PluginError, match="no file none.md"):
+    with pytest.raises(PluginError, match=r"no file none\.md"):
         hooks.included("none.md", None)
 
 
@@ -209,7 +208,9 @@ def module(tmp_path: Path) -> Any:
     needs_mkdocs()
     import griffe
 
-    (tmp_path / "made.py").write_text('def f():\n    """F."""\nclass C:\n    """C."""\n    x: int = 1\n    def m(self):\n        """M."""\n')
+    (tmp_path / "made.py").write_text(
+        'def f():\n    """F."""\nclass C:\n    """C."""\n    x: int = 1\n    def m(self):\n        """M."""\n'
+    )
     return griffe.load("made", search_paths=[tmp_path])
 
 

@@ -1,5 +1,7 @@
 """What runs answer, as files: CSV, parquet, JSON lines. A stream's answers are lines of the same shape.
 
+An utterance, as a line of JSON:
+
     {"dialogue_id": "d1", "position": 0, "speaker": "Ana", "predicted": "joy", "probabilities": {"joy": 0.9, "anger": 0.1}}
 """
 

@@ -1,5 +1,7 @@
 """What a report shows beside scores, and what takes seconds to make: the model asked again, on the split that the report is of.
 
+It stands in files of the run folder:
+
     contributions.json          the score without each modality and with each alone; not of a model of one modality
     space.json, space.parquet   the utterances before the model and before its emotion head: how their labels lie, and t-SNE planes
 """

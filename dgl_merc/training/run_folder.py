@@ -1,5 +1,7 @@
 """The folder of a run: everything that explains its numbers, written once, and opened again to predict.
 
+In it are:
+
     config.json          settings, resolved
     data.json            hashes of corpus, store and features, spec, target, splits, widths: what a prediction or a comparison must fit
     environment.json     versions, machine, command, time

@@ -1,5 +1,7 @@
 """The utterances as a model is given them and as its emotion head is, for pictures like MGLRA's Fig. 7 and MA-CMU-SGRNet's Fig. 7.
 
+There are two spaces:
+
     before   scaled features of all modalities side by side; zeros, the mean of training, where one is absent
     after    what enters the emotion head, in evaluation mode
 """

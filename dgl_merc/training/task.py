@@ -130,7 +130,7 @@ class ScoreTask(Task):
         return ~truth.isnan()
 
     def loss(self, logits: Tensor, truth: Tensor, settings: TrainingSettings, weights: Tensor | None) -> Tensor:  # noqa: ARG002
-        """[] the mean absolute error; the settings of a loss of classes have no part, and :mod:`dgl_merc.training.settings` refuses them."""
+        """[] the mean absolute error; settings of a loss of classes are refused by :mod:`dgl_merc.training.settings`."""
         return absolute_error(logits[:, 0], truth)
 
     def answers(self, logits: Tensor) -> Tensor:

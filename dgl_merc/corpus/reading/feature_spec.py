@@ -1,5 +1,7 @@
 """The grammar of ``--features``: which modality comes from which file, and how its rows find their utterances.
 
+There are three forms:
+
     text={split}_sent_emo.minilm.npy    by row: row i of the array is row i of the CSV ({split}: of that split's rows)
     audio=av.npz:mfcc13,log(mel128)     by key: arrays of the archive, joined by its dialogue_id, utterance_id and split
     text=columns:text_*                 from columns of the table: a name, a pattern (by number, where the names are one word and a

@@ -26,12 +26,6 @@ def need(name: str, there: bool, reason: str) -> None:
     pytest.skip(reason)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep the tests of an ``xdist_group`` with one worker: pytest 9 forgets what pytest.ini says of it on the way to the workers."""
-    if hasattr(config, "workerinput"):
-        config.option.loadgroup = True
-
-
 @pytest.fixture(scope="session")
 def meld_dir() -> Path:
     """The folder of MELD's official files, or a skip."""
@@ -68,3 +62,24 @@ def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from explain_cases import make_runs
 
     return make_runs(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def scored() -> Any:
+    """A corpus of scores."""
+    from sentiment_cases import scored_corpus
+
+    return scored_corpus()
+
+
+@pytest.fixture(scope="session")
+def scored_runs(scored: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+    """A run of every model with both heads on it. Tests that take it belong to the group ``sentiment``."""
+    from sentiment_cases import every_run
+
+    return every_run(scored, tmp_path_factory.mktemp("sentiment"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -25,6 +25,8 @@ from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs.store import open_store
 from dgl_merc.training import preset_names
 
+pytestmark = pytest.mark.xdist_group("cli")  # its runs are made once
+
 SMALL = ("--set", "model.dim=6", "--set", "training.max_epochs=2", "--set", "training.batch_size=4")
 
 

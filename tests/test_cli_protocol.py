@@ -19,6 +19,8 @@ from dgl_merc.graphs import GraphSpec
 from dgl_merc.graphs.build import BuildOptions, build_store
 from dgl_merc.training.run_folder import open_run
 
+pytestmark = pytest.mark.xdist_group("cli_protocol")  # its runs are made once
+
 SMALL = ("--set", "model.hidden=5", "--set", "training.max_epochs=2", "--set", "training.batch_size=5", "--jobs", "1")
 SET = SMALL[:-2]
 LEARNT = ("--set", "training.lr=.05", "--set", "training.max_epochs=30")

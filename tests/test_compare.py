@@ -23,6 +23,8 @@ from dgl_merc.studies.compare import compare
 from dgl_merc.studies.systems import open_system
 from dgl_merc.training import fit, load_settings
 
+pytestmark = pytest.mark.xdist_group("compare")  # its runs are made once
+
 WORDS = ("model.hidden=5", "training.max_epochs=2", "training.batch_size=5")
 
 

@@ -27,6 +27,8 @@ from dgl_merc.training.contributions import contributions
 from dgl_merc.training.evaluate import evaluate_runs
 from dgl_merc.training.run_folder import open_run
 
+pytestmark = pytest.mark.xdist_group("contributions")  # its runs are made once
+
 M = ("text", "audio", "visual")
 
 

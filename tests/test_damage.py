@@ -23,6 +23,8 @@ from dgl_merc.graphs.build import BuildOptions, build_store
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.source import open_source
 
+pytestmark = pytest.mark.xdist_group("damage")  # its runs are made once
+
 WORDS = [part for word in SMALL for part in ("--set", word)]  # the first is of model.hidden
 Change = Callable[[Any], None]
 

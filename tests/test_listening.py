@@ -24,6 +24,8 @@ from dgl_merc.inference.stream import Stream
 from dgl_merc.training.evaluate import evaluate_runs
 from dgl_merc.training.run_folder import open_run
 
+pytestmark = pytest.mark.xdist_group("listening")  # its runs are made once
+
 CAUSAL = "graph.causal=true"
 OF_FILES = {
     "modalities nobody knows",

@@ -26,6 +26,8 @@ from dgl_merc.training.evaluate import evaluate_runs
 from dgl_merc.training.prediction import Predictions, averaged
 from dgl_merc.training.run_folder import open_run
 
+pytestmark = pytest.mark.xdist_group("predict")  # its runs are made once
+
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:

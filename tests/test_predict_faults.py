@@ -19,6 +19,8 @@ from dgl_merc.cli.main import main
 from dgl_merc.corpus import Corpus
 from dgl_merc.inference import json_lines
 
+pytestmark = pytest.mark.xdist_group("predict_faults")  # its runs are made once
+
 WIDTHS = {"text": 32, "audio": 24, "visual": 16}
 GOOD: dict[str, Any] = {"dialogue_id": "d1", "speaker": "Ana", "features": {"text": [0.5] * 32}}
 

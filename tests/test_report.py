@@ -24,6 +24,8 @@ from dgl_merc.reports.run_report import write_report
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.run_folder import add_test, open_run
 
+pytestmark = pytest.mark.xdist_group("report")  # its runs are made once
+
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = [part for word in SMALL for part in ("--set", word)]
 SCORES = ("accuracy", "weighted_f1", "macro_f1", "per_class", "confusion")

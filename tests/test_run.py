@@ -32,6 +32,8 @@ from dgl_merc.training.data import DialogueData
 from dgl_merc.training.prediction import predict
 from dgl_merc.training.run import resolved_spec
 
+pytestmark = pytest.mark.xdist_group("run")  # its runs are made once
+
 FILES = {
     "config.json",
     "environment.json",

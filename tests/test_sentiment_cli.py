@@ -19,6 +19,8 @@ from dgl_merc.evaluation.sentiment import ZEROS_COUNTED, ZEROS_LEFT_OUT
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.graphs.build import BuildOptions, build_store
 
+pytestmark = pytest.mark.xdist_group("sentiment_cli")  # its runs are made once
+
 SET = ("--preset", "bilstm", "--set", "model.hidden=5", "--set", "training.max_epochs=2", "--set", "training.batch_size=5")
 SCORE = ("--set", "data.learn=score")
 

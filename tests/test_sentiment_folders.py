@@ -10,21 +10,23 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sentiment_cases import LEARN, SMALL, every_run, left, read, run, scored_corpus
+from sentiment_cases import LEARN, SMALL, left, read, run
 
 from dgl_merc.corpus import Corpus, Target
 from dgl_merc.errors import InputError
 from dgl_merc.training.run_folder import add_test, open_run
 
-
-@pytest.fixture(scope="module")
-def corpus() -> Corpus:
-    return scored_corpus()
+pytestmark = pytest.mark.xdist_group("sentiment")  # its runs are made once
 
 
-@pytest.fixture(scope="module")
-def made(corpus, tmp_path_factory) -> dict[tuple[str, str], Path]:
-    return every_run(corpus, tmp_path_factory.mktemp("sentiment"))
+@pytest.fixture
+def corpus(scored: Corpus) -> Corpus:
+    return scored
+
+
+@pytest.fixture
+def made(scored_runs: dict[tuple[str, str], Path]) -> dict[tuple[str, str], Path]:
+    return scored_runs
 
 
 @pytest.mark.parametrize("preset", SMALL)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from sentiment_cases import LEARN, MOSEI, SMALL, every_run, left, of_split, read, run, scored_corpus, with_scores
+from sentiment_cases import LEARN, MOSEI, SMALL, left, of_split, read, run, scored_corpus, with_scores
 from sklearn import metrics as sk
 
 from dgl_merc.corpus import Corpus, Scaling
@@ -32,17 +32,19 @@ from dgl_merc.training.loop import Trainer
 from dgl_merc.training.prediction import predict
 from dgl_merc.training.run_folder import open_run
 
+pytestmark = pytest.mark.xdist_group("sentiment")  # its runs are made once
+
 WAYS = [pytest.param(preset, learn, id=f"{preset}, {learn}") for preset in SMALL for learn in LEARN]
 
 
-@pytest.fixture(scope="module")
-def corpus() -> Corpus:
-    return scored_corpus()
+@pytest.fixture
+def corpus(scored: Corpus) -> Corpus:
+    return scored
 
 
-@pytest.fixture(scope="module")
-def made(corpus, tmp_path_factory) -> dict[tuple[str, str], Path]:
-    return every_run(corpus, tmp_path_factory.mktemp("sentiment"))
+@pytest.fixture
+def made(scored_runs: dict[tuple[str, str], Path]) -> dict[tuple[str, str], Path]:
+    return scored_runs
 
 
 def said(out: Path) -> str:

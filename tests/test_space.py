@@ -21,6 +21,8 @@ from dgl_merc.training.prediction import predict
 from dgl_merc.training.run_folder import open_run
 from dgl_merc.training.space import describe_spaces, spaces
 
+pytestmark = pytest.mark.xdist_group("space")  # its runs are made once
+
 
 def accuracy_by_loop(x: Any, labels: Any, dialogues: Any, k: int) -> float:
     right = 0

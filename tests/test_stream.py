@@ -20,6 +20,8 @@ from dgl_merc.inference.stream import Stream
 from dgl_merc.inference.utterance import Utterance
 from dgl_merc.training.run_folder import SavedRun, open_run
 
+pytestmark = pytest.mark.xdist_group("stream")  # its runs are made once
+
 CAUSAL = ("graph.causal=true", "training.max_epochs=1")
 RUNS: dict[str, dict[str, Any]] = {
     "mglra": {"preset": "mglra", "words": (*CAUSAL, "model.speakers=corpus", "graph.past=2")},

@@ -34,6 +34,8 @@ from dgl_merc.training.prediction import predict, prediction_table
 from dgl_merc.training.run_folder import add_test, open_run, score_table
 from dgl_merc.training.task import make_task
 
+pytestmark = pytest.mark.xdist_group("uncertainty_report")  # its runs are made once
+
 SPEC = GraphSpec(("text", "audio", "visual"))
 WORDS = ["model.hidden=4", "training.max_epochs=1", "training.batch_size=8"]
 SIGMAS, WEIGHTS = ([f"{kind}_{m}" for m in SPEC.modalities] for kind in ("sigma", "weight"))

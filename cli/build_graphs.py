@@ -82,11 +82,10 @@ def _print_store(manifest: dict[str, Any]) -> None:
 
     from dgl_merc.cli.console import print_line, print_table
     from dgl_merc.corpus import SPLITS
+    from dgl_merc.graphs.stats import correlations_in_words
 
     counts = pd.DataFrame(manifest["counts"])
     order = [s for s in SPLITS if s in counts.columns]
     print_table(counts[order].rename(index=lambda name: name.replace("nodes ", "nodes: ").replace("edges ", "edges: ")), "Nodes and edges")
-    correlations = manifest["correlations"]
-    for pair, found in correlations.items():
-        train, dev = (f"{found[s][0]:.2f}" if found[s] else "unknown" for s in ("train", "dev"))
-        print_line(f"Common space of {pair}: first canonical correlation {train} on train, {dev} on dev")
+    for line in correlations_in_words(manifest["correlations"]):
+        print_line(line)

@@ -39,7 +39,7 @@ def console() -> Console:
 
 
 def print_table(frame: pd.DataFrame, title: str) -> None:
-    """A data frame, its index as the first column; every cell is printed as it is."""
+    """A data frame, its index as the first column; every cell is printed as it is, but for what would command a terminal."""
     out = console()
     out.print(Text(title, style="bold"), soft_wrap=True)  # not the table's own title, which is padded to the table's width
     table = Table(box=_box(out))
@@ -47,8 +47,12 @@ def print_table(frame: pd.DataFrame, title: str) -> None:
     for column in frame.columns:
         table.add_column(Text(str(column)), justify="right")
     for name, row in zip(frame.index, frame.itertuples(index=False), strict=True):
-        table.add_row(Text(str(name)), *(Text(str(cell)) for cell in row))
+        table.add_row(_cell(name), *map(_cell, row))
     out.print(table)
+
+
+def _cell(value: object) -> Text:
+    return Text("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value)))
 
 
 def print_line(text: str) -> None:

@@ -21,6 +21,7 @@ from dgl_merc.cli.evaluate import evaluate
 from dgl_merc.cli.explain import explain
 from dgl_merc.cli.fit import fit
 from dgl_merc.cli.import_corpus import import_corpus
+from dgl_merc.cli.inspect_store import inspect
 from dgl_merc.cli.options import started
 from dgl_merc.cli.predict import predict
 from dgl_merc.cli.report import report
@@ -127,6 +128,7 @@ def main() -> None:
 
 main.add_command(import_corpus)
 main.add_command(build_graphs)
+main.add_command(inspect)
 main.add_command(fit)
 main.add_command(evaluate)
 main.add_command(predict)

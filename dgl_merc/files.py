@@ -21,6 +21,7 @@ from dgl_merc.errors import InputError, InUseError, at
 __all__ = [
     "check_free",
     "file_record",
+    "json_bytes",
     "locked",
     "new_folder",
     "read_json",
@@ -84,10 +85,15 @@ def _plain(value: object) -> object:
     return value
 
 
+def json_bytes(value: object) -> bytes:
+    """``value`` as JSON in UTF-8, with a line's end; NaN and infinity are null."""
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode("utf-8", "backslashreplace")  # of a name that is no UTF-8; JSON reads it back
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON, atomically: the file is complete or it is not there."""
-    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, f"{text}\n".encode("utf-8", "backslashreplace"))  # of a name that is no UTF-8; JSON reads it back
+    write_bytes(path, json_bytes(value))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -60,9 +60,9 @@ def _answer(
 ) -> None:
     """A file of conversations to a file of answers."""
     from dgl_merc.cli.console import print_line
-    from dgl_merc.files import write_bytes
+    from dgl_merc.files import check_file, write_bytes
     from dgl_merc.inference import Predictor
-    from dgl_merc.inference.answers import as_bytes, check_file, format_of
+    from dgl_merc.inference.answers import as_bytes, format_of
     from dgl_merc.inference.conversations import read_conversations
 
     *runs, file = places

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from dgl_merc.errors import InputError, InUseError, at
 
 __all__ = [
+    "check_file",
     "check_free",
     "file_record",
     "json_bytes",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
+_BELONG = ("metrics.json", "corpus.json", "manifest.json", "study.json")
+"""What tells a folder that has its own files."""
 
 
 def sha256(path: Path) -> str:
@@ -121,6 +124,33 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{at(path)}expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def check_file(out: Path, inputs: Iterable[Path], *, force: bool = False) -> None:
+    """Whether a single file may be written where a person says.
+
+    Args:
+        out: need not exist.
+        inputs: what is read.
+        force: an earlier file may be replaced.
+
+    Raises:
+        InputError: something is there that ``force`` does not replace, what is read, or a part of a run, a corpus or a store.
+    """
+    there = out.exists() or out.is_symlink()
+    if there and out.exists() and any(file.exists() and out.samefile(file) for file in inputs):
+        raise InputError(f"{at(out)}is what is read; name another file")
+    if there and (out.is_symlink() or not out.is_file()):
+        raise InputError(f"{at(out)}expected a file or nothing, found something else; name another file")
+    parents = resolved(out).parents
+    for folder in parents[:2]:
+        if found := next((name for name in _BELONG if (folder / name).is_file()), None):
+            raise InputError(f"{at(out)}expected a place outside {folder}, which holds {found} and is of one piece; name another file")
+    if there and not force:
+        raise InputError(f"{at(out)}is there already; name another file, or pass --force to replace it")
+    above = next(parent for parent in parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{at(out)}expected a folder that can be written, found {above}; name another file")
 
 
 def check_free(out: Path, *, force: bool = False, replaces: str = "") -> None:

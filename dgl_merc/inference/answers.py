@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from dgl_merc.errors import InputError, at
-from dgl_merc.files import resolved
 
-__all__ = ["Format", "answer_line", "as_bytes", "check_file", "format_of"]
+__all__ = ["Format", "answer_line", "as_bytes", "format_of"]
 
 Format = Literal["csv", "jsonl", "parquet"]
 """Of a file of answers."""
-_BELONG = ("metrics.json", "corpus.json", "manifest.json", "study.json")
-"""What tells a folder that has its own files."""
 _SUFFIXES: Mapping[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
@@ -59,33 +55,6 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             answer[key] = value
     return answer
-
-
-def check_file(out: Path, inputs: Iterable[Path], *, force: bool = False) -> None:
-    """Whether answers may be written to a file.
-
-    Args:
-        out: need not exist.
-        inputs: what is read.
-        force: an earlier file of answers may be replaced.
-
-    Raises:
-        InputError: something is there that ``force`` does not replace, what is read, or a part of a run, a corpus or a store.
-    """
-    there = out.exists() or out.is_symlink()
-    if there and out.exists() and any(file.exists() and out.samefile(file) for file in inputs):
-        raise InputError(f"{at(out)}is what is read; name another file for the answers")
-    if there and (out.is_symlink() or not out.is_file()):
-        raise InputError(f"{at(out)}expected a file or nothing, found something else; name another file")
-    parents = resolved(out).parents
-    for folder in parents[:2]:
-        if found := next((name for name in _BELONG if (folder / name).is_file()), None):
-            raise InputError(f"{at(out)}expected a place outside {folder}, which holds {found} and is of one piece; name another file")
-    if there and not force:
-        raise InputError(f"{at(out)}is there already; name another file, or pass --force to replace it")
-    above = next(parent for parent in parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"{at(out)}expected a folder that can be written, found {above}; name another file")
 
 
 def answer_line(answer: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from dgl_merc.cli.console import print_line, print_notes, print_table
+from dgl_merc.corpus import presence_column
 from dgl_merc.graphs import stats
 from dgl_merc.graphs.schema import RELATIONS
 from dgl_merc.graphs.store import Store
@@ -14,7 +15,7 @@ from dgl_merc.graphs.store import Store
 __all__ = ["print_survey"]
 
 _NOTHING = "–"
-_TEXT = 48  # characters of an utterance
+_TEXT = 40  # characters of an utterance
 
 
 def print_survey(store: Store, survey: stats.Survey, dialogue: int | None, target: str | None) -> None:
@@ -33,22 +34,29 @@ def print_survey(store: Store, survey: stats.Survey, dialogue: int | None, targe
     if (survey.labels >= 0).any():
         _print_homophily(survey)
         _print_agreement(survey)
-        _print_transitions(survey)
+        _print_transitions(survey, in_full=dialogue is None)
     else:
         print_line("No utterance is labelled: nothing to say of labels along edges, or of what follows what.\n")
     _print_missing(survey)
-    print_notes(stats.correlations_in_words(store.manifest["correlations"]) or ["No common space: edges between modalities have no weight"])
+    print_notes(stats.correlations_in_words(store.manifest["correlations"]) or _no_space(store))
+
+
+def _no_space(store: Store) -> list[str]:
+    crossing = len(store.spec.message_types) > len(store.spec.modalities)
+    return ["No common space could be made of the training split: edges between modalities have no weight"] if crossing else []
 
 
 def _about(store: Store, survey: stats.Survey, target: str | None) -> str:
     spec, corpus = store.spec, store.corpus
     named = target or next(iter(corpus.targets), None)
     sizes = ", ".join(f"{name} {int((survey.split == s).sum())}" for s, name in enumerate(survey.splits))
-    reach = "whole dialogues" if spec.window is None else f"within {spec.window} positions"
-    cross = {"utterance": "across modalities in an utterance", "dialogue": "across modalities too", "none": "none across modalities"}
-    heard = f"{spec.past} turns back, {spec.future} ahead" if not spec.causal else f"{spec.past} turns back, causal"
+    reach = "the whole dialogue" if spec.window is None else f"{spec.window} turns around"
+    reach += " as far as it has come" if spec.causal else ""
+    cross = {"utterance": "across modalities within an utterance", "dialogue": "across modalities too", "none": "not across modalities"}
+    heard = f"{spec.past} turns back" + ("" if spec.causal else f" and {spec.future} ahead")
     said = f"{len(survey.labels)} utterances, {int((survey.labels >= 0).sum())} labelled ({named or 'no target'})"
-    nodes = f"Modality nodes: {reach}, {cross[spec.cross]}; utterance nodes: {heard}"
+    across = f", {cross[spec.cross]}" if len(spec.modalities) > 1 else ""
+    nodes = f"Modality nodes hear {reach}{across}; utterance nodes {heard}"
     return f"{corpus.name}: {len(survey.lengths)} dialogues ({sizes}), {said}\n{nodes}\n"
 
 
@@ -58,19 +66,22 @@ def _print_dialogue(store: Store, dialogue: int, target: str | None) -> None:
     for relation in ("same", "cross", *RELATIONS):
         columns = [" ".join(t) for t in store.spec.edge_types if t[1] == relation]
         if columns:
-            degrees[f"in: {relation}"] = found[columns].sum(axis=1)
-    modalities = list(store.spec.modalities)
-    has = ["+".join(m for m, there in zip(modalities, row, strict=True) if there) or "none" for row in found[modalities].to_numpy()]
+            degrees[relation.replace("intra_", "own ").replace("inter_", "others' ")] = found[columns].sum(axis=1)
+    modalities = store.spec.modalities
+    there = found[[presence_column(m) for m in modalities]].to_numpy()
+    has = ["+".join(m for m, yes in zip(modalities, row, strict=True) if yes) or "none" for row in there]
     text = [t if len(t) <= _TEXT else f"{t[: _TEXT - 1]}…" for t in (" ".join(str(t).split()) for t in found["text"])]
     label = found["label"].fillna(_NOTHING)
     shown = pd.DataFrame({"speaker": found["speaker"], "label": label, "has": has, **degrees, "text": text})
     shown.index = pd.Index(found["position"], name="turn")
     row = store.dialogues.iloc[dialogue]
-    print_table(shown, f"Dialogue {row['dialogue_id']} ({row['split']}): edges into each utterance")
+    print_table(shown, f"Dialogue {row['dialogue_id']} ({row['split']}): modalities, and how many edges come in, by relation")
 
 
 def _print_edges(survey: stats.Survey) -> None:
     table = stats.edge_statistics(survey)
+    if len(survey.modalities) == 1:  # its own nodes are all there are
+        table = table[table["relation"] != stats.TOGETHER[1]]
     degree = ("degree", "degree_max", "isolated", "components", "largest")
     formats = {"density": 3, "degree": 2, "isolated": 3, "components": 2, "largest": 2}
     names = {"degree": "in-degree", "degree_max": "greatest", "isolated": "without", "components": "parts", "largest": "largest part"}
@@ -117,7 +128,7 @@ def _intervals(table: pd.DataFrame) -> list[str]:
     return [_NOTHING if pd.isna(low) else f"{low:.3f} to {high:.3f}" for low, high in ends]
 
 
-def _print_transitions(survey: stats.Survey) -> None:
+def _print_transitions(survey: stats.Survey, *, in_full: bool) -> None:
     shifts = stats.emotion_shifts(survey)
     shown = _rounded(shifts, {"shift": 3, "expected": 3}).rename(columns={"expected": "by chance"})
     print_table(
@@ -125,7 +136,7 @@ def _print_transitions(survey: stats.Survey) -> None:
     )
     table = stats.emotion_transitions(survey)
     split = survey.splits[0]
-    for kind in stats.KINDS:
+    for kind in stats.KINDS if in_full else ():
         part = table[(table["kind"] == kind) & (table["split"] == split)]
         if part["count"].sum():
             wide = part.pivot_table(index="from", columns="to", values="probability", sort=False, dropna=False)

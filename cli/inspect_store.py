@@ -69,8 +69,7 @@ def _named(store: Store, dialogue: str) -> int:
 
 
 def _check_folder(out: Path, force: bool) -> None:
-    from dgl_merc.files import check_free
-    from dgl_merc.inference.answers import check_file
+    from dgl_merc.files import check_file, check_free
 
     check_free(out, force=force, replaces=_MARK)
     check_file(out / _MARK, [], force=force)

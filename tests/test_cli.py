@@ -274,6 +274,7 @@ FAULTS: dict[str, tuple[Change, tuple[str, ...], tuple[str, ...]]] = {
     "a corpus.json that is none": (text(CORPUS, "hello"), BUILD, ("corpus.json: expected JSON",)),
     "a corpus.json without hash": (entry(CORPUS, "content_sha256"), BUILD, ("corpus.json", "content_sha256")),
     "a newer corpus": (entry(CORPUS, "schema_version", value=99), BUILD, ("newer",)),
+    "no store to inspect": (fine, ("inspect", "nowhere"), ("nowhere: expected a store", "build-graphs")),
     "nothing to verify": (fine, ("verify", "."), ("expected a corpus (corpus.json) or a store (manifest.json), found neither",)),
     "an unknown preset": (fine, (*FIT, "--preset", "mglr"), ("no preset 'mglr'; there are",)),
     "an unknown setting": (fine, (*FIT, "--set", "training.lrr=1"), ("did you mean training.lr?",)),

@@ -39,7 +39,7 @@ def run(block: str, folder: Path, meld: Path | None = None) -> str:
 
 
 def test_every_command_block_is_run():
-    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table", "predict", "sentiment"}
+    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table", "predict", "looking", "sentiment"}
     for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL):
         assert "dglmerc" not in block or block in BLOCKS.values(), f"a block of commands that no test runs:\n{block}"
 
@@ -49,6 +49,9 @@ def test_your_own_conversations(tmp_path):
     out = run(BLOCKS["table"], tmp_path)
     assert "Graphs of 3 dialogues in data/talk-graphs" in out
     assert (tmp_path / "data/talk-graphs/manifest.json").is_file()
+    out = run(BLOCKS["looking"], tmp_path)
+    assert "talk: 1 dialogues (train 1), 3 utterances, 3 labelled (emotion)" in out
+    assert (tmp_path / "runs/talk-tables/homophily.csv").is_file()
     out = run(BLOCKS["predict"], tmp_path)
     assert "3 utterances of 1 dialogues answered: answers.csv" in out
     answers = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))

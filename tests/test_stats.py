@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dgl_merc.graphs import EDGE_COLUMNS
 from dgl_merc.graphs.stats import (
     TOGETHER,
     Survey,
@@ -23,7 +24,6 @@ from dgl_merc.graphs.stats import (
     weight_agreement,
     weight_histogram,
 )
-from dgl_merc.graphs.tables import EDGE_COLUMNS
 
 TEXT, CROSS, PART, TURN = (
     ("text", "same", "text"),
@@ -39,8 +39,8 @@ SAID = pd.DataFrame(
         "position": [0, 1, 2, 3, 4, 0, 1, 0],
         "speaker": ["Ana", "Ben", "Ana", "Ana", "Ben", "Ana", "Ana", "Ben"],
         "label": ["joy", "fear", "joy", None, "joy", "fear", "fear", "joy"],
-        "text": [True] * 8,
-        "audio": [True, True, False, False, True, False, False, True],
+        "has_text": [True] * 8,
+        "has_audio": [True, True, False, False, True, False, False, True],
         "split": ["train"] * 7 + ["dev"],
     }
 )
@@ -231,7 +231,7 @@ def test_missing_modalities(survey):
 
 
 def test_runs_end_with_their_dialogue():
-    said = pd.DataFrame({"dialogue": [0, 0, 1], "position": [0, 1, 0], "speaker": "Ana", "label": None, "audio": [True, False, False]})
+    said = pd.DataFrame({"dialogue": [0, 0, 1], "position": [0, 1, 0], "speaker": "Ana", "label": None, "has_audio": [True, False, False]})
     found = missing_modalities(Survey.of_tables(EDGES[:0], said)).loc[0]
     assert (found["runs"], found["run_longest"]) == (2, 1)
 
@@ -251,7 +251,7 @@ def test_the_names_of_labels_may_be_more_than_occur():
         (EDGES.assign(dialogue="x"), SAID, "must join utterances that are in the table"),
         (EDGES.assign(src=5), SAID, "must join utterances that are in the table"),
         (EDGES.assign(dst=-1), SAID, "must join utterances that are in the table"),
-        (EDGES.assign(target="smell"), SAID, "columns of the table of utterances"),
+        (EDGES.assign(target="smell"), SAID, "modalities of the table of utterances"),
         (EDGES, SAID.assign(position=1), "position must run from 0"),
         (EDGES, SAID.iloc[::-1], "position must run from 0"),
     ],

@@ -66,7 +66,7 @@ def edge_statistics(graphs: Store | Survey) -> pd.DataFrame:
     Example: an utterance heard by one of two others.
 
     >>> from dgl_merc.graphs.tables import EDGE_COLUMNS
-    >>> said = pd.DataFrame({"position": [0, 1, 2], "speaker": "Ana", "label": "joy", "text": True})
+    >>> said = pd.DataFrame({"position": [0, 1, 2], "speaker": "Ana", "label": "joy", "has_text": True})
     >>> edge = pd.DataFrame([[0, "text", "same", "text", 0, 1, 0.5]], columns=EDGE_COLUMNS)
     >>> edge_statistics(Survey.of_tables(edge, said)).loc[0, ["edges", "degree", "weight_q1", "components", "largest"]].tolist()
     [1.0, 0.3333333333333333, 0.5, 2.0, 2.0]
@@ -134,7 +134,7 @@ def homophily(graphs: Store | Survey) -> pd.DataFrame:
     Example: joy hears joy, and fear hears joy.
 
     >>> from dgl_merc.graphs.tables import EDGE_COLUMNS
-    >>> said = pd.DataFrame({"position": [0, 1, 2], "speaker": "Ana", "label": ["joy", "joy", "fear"], "text": True})
+    >>> said = pd.DataFrame({"position": [0, 1, 2], "speaker": "Ana", "label": ["joy", "joy", "fear"], "has_text": True})
     >>> rows = [[0, "text", "same", "text", 0, 1, 0.5], [0, "text", "same", "text", 0, 2, 0.5]]
     >>> edges = pd.DataFrame(rows, columns=EDGE_COLUMNS)
     >>> found = homophily(Survey.of_tables(edges, said)).loc[0]
@@ -191,7 +191,7 @@ def weight_agreement(graphs: Store | Survey) -> pd.DataFrame:
     Example: of 2 pairs of an equal and a different edge one is in order, one tied.
 
     >>> from dgl_merc.graphs.tables import EDGE_COLUMNS
-    >>> said = pd.DataFrame({"position": [0, 1, 2], "speaker": "Ana", "label": ["joy", "joy", "fear"], "text": True})
+    >>> said = pd.DataFrame({"position": [0, 1, 2], "speaker": "Ana", "label": ["joy", "joy", "fear"], "has_text": True})
     >>> rows = [[0, "text", "same", "text", *e] for e in ((0, 1, 0.75), (0, 2, 0.75), (1, 2, 0.25))]
     >>> edges = pd.DataFrame(rows, columns=EDGE_COLUMNS)
     >>> weight_agreement(Survey.of_tables(edges, said))[["auroc", "mean_equal", "mean_different"]].values.tolist()

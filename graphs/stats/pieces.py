@@ -102,6 +102,8 @@ def table_edges(edges: pd.DataFrame, offsets: Mapping[Any, int], lengths: Mappin
     found = {}
     for k, (source, relation, target) in enumerate(keys):
         if not {source, target} <= {*nodes, UTTERANCE}:
-            raise ValueError(f"edges must join {UTTERANCE} or columns of the table of utterances, {list(nodes)}, got {source} and {target}")
+            raise ValueError(
+                f"edges must join {UTTERANCE} or modalities of the table of utterances, {list(nodes)}, got {source} and {target}"
+            )
         found[str(source), str(relation), str(target)] = Edges(src[of == k], dst[of == k], weight[of == k])
     return found

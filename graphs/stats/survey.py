@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_merc.corpus import SPLITS, Corpus
+from dgl_merc.corpus import SPLITS, Corpus, presence_column
 from dgl_merc.errors import InputError, at
 from dgl_merc.graphs.schema import UTTERANCE, EdgeType
 from dgl_merc.graphs.stats.counts import EdgeCounts, count_edges
@@ -21,6 +21,8 @@ from dgl_merc.graphs.store import Store, utterance_rows
 __all__ = ["Survey", "surveyed"]
 
 Array = npt.NDArray[Any]
+
+_HAS = presence_column("")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +122,8 @@ class Survey:
 
         Args:
             edges: columns :data:`~dgl_merc.graphs.tables.EDGE_COLUMNS`.
-            utterances: ``position``, from 0 on in each dialogue, ``speaker``, ``label`` (None = unlabelled), a boolean column per modality;
-                perhaps ``dialogue`` (default: that of the edges, or 0) and ``split`` (default: all in one called ``all``).
+            utterances: ``position``, from 0 on in each dialogue, ``speaker``, ``label`` (None = unlabelled), a column ``has_<modality>``
+                each; perhaps ``dialogue`` (default: that of the edges, or 0) and ``split`` (default: all in one called ``all``).
             classes: in the order of tables; default: the labels that occur, sorted.
 
         Raises:
@@ -132,7 +134,7 @@ class Survey:
 
         >>> from dgl_merc.graphs.stats import homophily
         >>> from dgl_merc.graphs.tables import EDGE_COLUMNS
-        >>> said = pd.DataFrame({"position": [0, 1], "speaker": ["Ana", "Ben"], "label": ["joy", "joy"], "text": [True, True]})
+        >>> said = pd.DataFrame({"position": [0, 1], "speaker": ["Ana", "Ben"], "label": ["joy", "joy"], "has_text": [True, True]})
         >>> edge = pd.DataFrame([[0, "text", "same", "text", 0, 1, 0.5]], columns=EDGE_COLUMNS)
         >>> homophily(Survey.of_tables(edge, said))[["part", "edges", "equal"]].values.tolist()
         [['all', 1, 1.0], ['other speaker', 1, 1.0]]
@@ -150,7 +152,7 @@ class Survey:
             raise ValueError(f"label must be one of {list(names)}, got {table['label'][foreign].iloc[0]!r}")
         where = tuple(sorted(set(table["split"]), key=lambda s: (SPLITS.index(s) if s in SPLITS else len(SPLITS), s)))
         codes = np.array([where.index(s) for s in table["split"].to_numpy()[offsets]], dtype=np.int64)
-        there = {str(m): table[m].to_numpy(dtype=bool) for m in table.select_dtypes(bool)}
+        there = {str(c).removeprefix(_HAS): table[c].to_numpy(dtype=bool) for c in table if str(c).startswith(_HAS)}
         speakers = pd.factorize(table["speaker"])[0].astype(np.int64)
         found = table_edges(edges, dict(zip(keys, offsets, strict=True)), dict(zip(keys, lengths, strict=True)), list(there))
         nodes = {**there, UTTERANCE: np.ones(len(table), dtype=bool)}

@@ -116,6 +116,25 @@ def auroc(pairs):
     return np.mean(wins) if wins else np.nan
 
 
+def over_dialogues(joined):
+    """Interval of AUROC, and AUROC within dialogues, of weights rounded to 1 / 128: by their definitions."""
+    edges = [(number, same, np.floor(np.rint(x * 4096) / 32 + 0.5)) for number, same, _, _, x in joined]
+    equal, different = ([x for _, same, x in edges if same == kind] for kind in (True, False))
+    middle = auroc([(x, same) for _, same, x in edges])
+    phi, wins, pairs = Counter(), 0.0, 0
+    for number, same, x in edges:
+        others = different if same else equal
+        right = np.mean([(x == y) / 2 + ((x > y) if same else (x < y)) for y in others])
+        phi[number] += (right - middle) / len(equal if same else different)
+    for number in phi:
+        mine = [(x, same) for k, same, x in edges if k == number]
+        count = sum(same for _, same in mine) * sum(not same for _, same in mine)
+        wins, pairs = wins + (auroc(mine) * count if count else 0), pairs + count
+    reach = 1.96 * np.sqrt(len(phi) / (len(phi) - 1) * sum(v**2 for v in phi.values()))
+    exact = auroc([(np.rint(x * 4096), same) for _, same, _, _, x in joined])
+    return [max(exact - reach, 0), min(exact + reach, 1), wins / pairs]
+
+
 @pytest.mark.dgl
 @pytest.mark.parametrize(
     "edge_type",
@@ -152,6 +171,8 @@ def test_everything_is_what_a_loop_over_the_graphs_finds(built, survey, edge_typ
             agreement = row(stats.weight_agreement(survey))
             assert agreement["auroc"] == pytest.approx(auroc([(np.rint(x * 4096), same) for _, same, _, _, x in joined]), abs=1e-3)
             assert agreement["dialogues"] == len({j[0] for j in joined})
+            if joined:
+                assert [agreement[name] for name in ("low", "high", "auroc_within")] == pytest.approx(over_dialogues(joined), abs=2e-3)
 
 
 @pytest.fixture

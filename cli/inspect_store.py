@@ -116,5 +116,5 @@ def _print_json(store: Store, tables: dict[str, pd.DataFrame], target: str | Non
         "target": target or next(iter(store.corpus.targets), None),
         "spec": store.spec.to_json(),
     }
-    rows = {name: table.astype(object).where(table.notna(), None).to_dict("records") for name, table in tables.items()}
+    rows = {name: table.to_dict("records") for name, table in tables.items()}
     click.echo(json_bytes({**about, "tables": rows}), nl=False)

@@ -8,15 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from dgl_merc.graphs.palette import BLUE, GREY, GRID, INK, ORANGE, PALE, bare
+
 __all__ = ["calibration_figure", "confusion_figure", "curves_figure", "per_class_figure", "scores_figure"]
-
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b7280"  # Okabe and Ito
-
-
-def bare(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=9, color=GREY)
-
 
 def curves_figure(history: Sequence[Mapping[str, Any]], chosen: float) -> Figure:
     """Training loss and dev weighted F1 per epoch, the chosen epoch marked.
@@ -35,7 +29,7 @@ def curves_figure(history: Sequence[Mapping[str, Any]], chosen: float) -> Figure
         axes.set_xlabel("epoch", fontsize=9)
         axes.set_title(label, fontsize=10, loc="left")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
         bare(axes)
     best = next(e["dev_weighted_f1"] for e in history if e["epoch"] == chosen)
     right.plot([chosen], [best], "o", color=ORANGE, markersize=6)
@@ -119,7 +113,7 @@ def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     sure, right = ([b[key] for b in bins] for key in ("confidence", "accuracy"))
     above.bar(middle, right, width=width, color="#bcd7ea", edgecolor=BLUE, label="accuracy")
-    above.plot([0, 100], [0, 100], color="#1f2937", linewidth=1.2, linestyle="--", label="perfect calibration")
+    above.plot([0, 100], [0, 100], color=INK, linewidth=1.2, linestyle="--", label="perfect calibration")
     above.vlines(sure, sure, right, color=ORANGE, linewidth=2.2)
     above.plot(sure, right, "D", color=ORANGE, markersize=5, label="distance, at the mean confidence")
     above.set_ylim(0, 105)
@@ -133,7 +127,7 @@ def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
     below.set_xlabel("confidence: the greatest probability (%)", fontsize=9)
     below.yaxis.get_major_locator().set_params(integer=True)
     for axes in (above, below):
-        axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         bare(axes)
     return figure
@@ -153,8 +147,8 @@ def scores_figure(true: Any, predicted: Any, bounds: Sequence[float]) -> Figure:
     room = 0.04 * (high - low)
     ends = (low - room, high + room)
     for x, y in (((ends[0], 0), (0, ends[1])), ((0, ends[1]), (ends[0], 0))):
-        axes.fill_between(x, *y, color="#f3f4f6", linewidth=0)
-    axes.plot(bounds, bounds, color="#1f2937", linewidth=1.2, linestyle="--", label="predicted as it is")
+        axes.fill_between(x, *y, color=PALE, linewidth=0)
+    axes.plot(bounds, bounds, color=INK, linewidth=1.2, linestyle="--", label="predicted as it is")
     axes.plot(true, predicted, "o", color=BLUE, alpha=min(0.7, max(0.12, 120 / len(true))), markersize=4.5, markeredgewidth=0)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.axvline(0, color=GREY, linewidth=0.8)

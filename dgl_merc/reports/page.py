@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import base64
-import warnings
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dgl_merc.files import write_bytes
+from dgl_merc.graphs.pictures import as_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["number", "render", "save_figure", "save_figures"]
-
-_DPI = 160
 
 
 def render(template: str, path: Path, **values: Any) -> Path:
@@ -54,13 +51,10 @@ def _spread(part: Mapping[str, float | None], digits: int = 1) -> str:
 
 def save_figure(figure: Figure, path: Path) -> str:
     """Save a figure as PNG; also returned as a data URL for a page."""
-    buffer = BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in a script the fonts lack: a box in the picture
-        figure.savefig(buffer, format="png", dpi=_DPI)
+    content = as_bytes(figure, "png")
     path.parent.mkdir(exist_ok=True)
-    write_bytes(path, buffer.getvalue())
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    write_bytes(path, content)
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dgl_merc.graphs.palette import GRID, looks
 from dgl_merc.reports.page import number
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["space_figure", "space_page"]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#1f2937", "#8b5e3c")  # Okabe and Ito, but for the last two
-_MARKERS = "osD^vP*X"
 _TITLES = {"before": "before: scaled features, side by side", "after": "after: what enters the emotion head"}
 _LONGEST = 24  # characters of a class's name in the legend
 
@@ -54,20 +53,20 @@ def space_figure(points: pd.DataFrame, names: Sequence[str]) -> Figure:
     """
     from matplotlib.figure import Figure
 
+    look = looks(names)
     there = [name for name in names if (points["label"] == name).any()]
     columns = max(1, min(len(there), 8, int(110 / (6 + max(min(len(n), _LONGEST) for n in there)))))
     lines = -(-len(there) // columns)
     figure = Figure(figsize=(9.2, 4.5 + 0.24 * lines), layout="constrained")
     for axes, (space, title) in zip(figure.subplots(1, 2), _TITLES.items(), strict=True):
-        for k, name in enumerate(there):
+        for name in there:
             part = points[points["label"] == name]
-            marker = _MARKERS[(k + k // len(_COLOURS)) % len(_MARKERS)]
-            style = {"color": _COLOURS[k % len(_COLOURS)], "s": 22, "alpha": 0.75, "linewidths": 0}
-            axes.scatter(part[f"{space}_1"], part[f"{space}_2"], marker=marker, **style)
+            style = {"color": look[name].colour, "marker": look[name].marker, "s": 22, "alpha": 0.75, "linewidths": 0}
+            axes.scatter(part[f"{space}_1"], part[f"{space}_2"], **style)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.spines[:].set_color("#e5e7eb")
+        axes.spines[:].set_color(GRID)
         axes.margins(0.06)
     titles = [" " + (n if len(n) <= _LONGEST else n[: _LONGEST - 1] + "…") for n in there]  # matplotlib hides names that begin with _
     legend = figure.legend(

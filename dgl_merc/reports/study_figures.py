@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dgl_merc.reports.figures import BLUE, GREY, ORANGE, bare
+from dgl_merc.graphs.palette import BLUE, GREY, GRID, ORANGE, bare
 
 __all__ = ["Bar", "along_figure", "differences_figure", "scores_figure"]
 
@@ -42,7 +42,7 @@ def _rows(axes: Any, bars: Sequence[Bar], colours: Sequence[str]) -> None:
         axes.plot([bar.mean], [y], "o", color=colour, markersize=7)
     axes.set_yticks(range(len(bars)), [b.name for b in bars], fontsize=9, parse_math=False)
     axes.set_ylim(max(len(bars), 1) - 0.5, -0.5)
-    axes.grid(axis="x", color="#e5e7eb", linewidth=0.8)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
     bare(axes)
 
 
@@ -99,7 +99,7 @@ def along_figure(values: Sequence[float], lines: Mapping[str, Sequence[Bar | Non
         axes.set_xscale("log")
     axes.set_xlabel(setting, fontsize=9, parse_math=False)
     axes.set_ylabel(label, fontsize=9)
-    axes.grid(color="#e5e7eb", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     if len(lines) > 1:
         legend = axes.legend(fontsize=8, frameon=False)
         for text in legend.get_texts():

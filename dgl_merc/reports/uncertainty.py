@@ -72,7 +72,7 @@ def uncertainty_figure(uncertainty: Mapping[str, Any]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    from dgl_merc.reports.figures import BLUE, GREY, ORANGE, bare
+    from dgl_merc.graphs.palette import BLUE, GREY, GRID, ORANGE, bare
 
     shown = {m: row["sigma"] for m, row in uncertainty.items() if row["sigma"] and row["sigma"]["bins"]}
     figure = Figure(figsize=(6.2, 0.4 + 2.1 * len(shown)), layout="constrained")
@@ -89,7 +89,7 @@ def uncertainty_figure(uncertainty: Mapping[str, Any]) -> Figure:
         held = f"{few}" if few == many else f"{few} to {many}"
         axes.set_title(f"{modality}: {bins} of {held} utterances", fontsize=10, loc="left", parse_math=False)
         axes.set_ylabel("error (%)", fontsize=9)
-        axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         bare(axes)
     panels[-1].set_xlabel("σ: norm of the deviation", fontsize=9)

@@ -56,6 +56,7 @@ def test_utterances_are_those_of_the_corpus(built):
     assert table["label"].tolist() == corpus.label_names("emotion")[lo:hi].tolist()
     assert table["speaker"].tolist() == corpus.utterances["speaker"].tolist()[lo:hi]
     assert (table[[f"has_{m}" for m in corpus.modalities]].to_numpy() == corpus.presence[lo:hi]).all()
+    assert table["text"].tolist() == corpus.utterances["text"].tolist()[lo:hi], "the modality text is not the text"
     with pytest.raises(InputError, match="no dialogue 'nobody'"):
         utterance_table(corpus, "nobody")
 

@@ -47,8 +47,8 @@ _KNOWN = {
     "joy": (_AMBER, "s"),
     "sadness": (BLUE, "p"),
     "surprise": (_SKY, "h"),
-    "excitement": (_YELLOW, "P"),
-    "frustration": (_BROWN, "X"),
+    "excitement": (_YELLOW, ">"),
+    "frustration": (_BROWN, "<"),
     "negative": (ORANGE, "v"),
     "positive": (BLUE, "^"),
 }
@@ -74,7 +74,7 @@ _SAME_AS = {
     "neu": "neutral",
 }
 _COLOURS = (BLUE, ORANGE, _GREEN, _PINK, _SKY, _AMBER, INK, _BROWN, _YELLOW, _STONE)
-_MARKERS = "osD^vPXph*"
+_MARKERS = "osD^vph><PX*"
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:

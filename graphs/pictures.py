@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PictureKind", "as_bytes", "kind_of", "save", "short", "styled"]
 
 PictureKind = Literal["svg", "png", "pdf"]
-_RULES: dict[str, Any] = {
+_RULES: Any = {
     "text.parse_math": False,  # a speaker may be called $\frac
     "svg.fonttype": "path",
     "svg.hashsalt": "dglmerc",

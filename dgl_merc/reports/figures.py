@@ -12,6 +12,7 @@ from dgl_merc.graphs.palette import BLUE, GREY, GRID, INK, ORANGE, PALE, bare
 
 __all__ = ["calibration_figure", "confusion_figure", "curves_figure", "per_class_figure", "scores_figure"]
 
+
 def curves_figure(history: Sequence[Mapping[str, Any]], chosen: float) -> Figure:
     """Training loss and dev weighted F1 per epoch, the chosen epoch marked.
 

@@ -7,6 +7,7 @@ says when it was made.
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 import warnings
 from collections.abc import Callable
@@ -85,7 +86,13 @@ def as_bytes(figure: Figure, kind: PictureKind, *, dpi: float = 160) -> bytes:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in a script the fonts lack: a box in the picture
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=_METADATA[kind])
-    return buffer.getvalue()
+    return _with_plain_ids(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
+
+
+def _with_plain_ids(svg: bytes) -> bytes:
+    """Clip paths numbered: matplotlib names them by a hash of their corners, whose last bit is another from one layout to the next."""
+    numbers: dict[bytes, int] = {}
+    return re.sub(rb'(?<=["#])p[0-9a-f]{10}(?=[")])', lambda found: b"clip%d" % numbers.setdefault(found[0], len(numbers)), svg)
 
 
 def save(figure: Figure, path: Path, *, dpi: float = 300) -> Path:

@@ -80,6 +80,12 @@ def name_of(edge_type: tuple[str, str, str], longest: int = 40) -> str:
     return short(relation.replace("_", " "), longest)
 
 
+def in_legend(text: object, longest: int) -> str:
+    """A name as it may stand in a legend, where matplotlib hides what begins with an underscore."""
+    said = short(text, longest) or "·"
+    return f" {said}" if said.startswith("_") else said
+
+
 def labels_of(column: pd.Series) -> list[str | None]:
     """Labels; None where there is none."""
     return [None if pd.isna(label) else str(label) for label in column]

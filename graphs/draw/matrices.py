@@ -13,7 +13,18 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from dgl_merc.graphs.draw.columns import class_names, has, labels_of, name_of, nothing_drawn, of_one_dialogue, of_type, require, types_of
+from dgl_merc.graphs.draw.columns import (
+    class_names,
+    has,
+    in_legend,
+    labels_of,
+    name_of,
+    nothing_drawn,
+    of_one_dialogue,
+    of_type,
+    require,
+    types_of,
+)
 from dgl_merc.graphs.palette import BLUE, GREY, INK, NO_LABEL, ORANGE, bare, ink_on, looks
 from dgl_merc.graphs.pictures import short, styled
 from dgl_merc.graphs.schema import UTTERANCE
@@ -317,12 +328,14 @@ def _legend(figure: Figure, margins: _Margins) -> None:
     look, first = looks(margins.classes), list(dict.fromkeys(margins.speakers))
     edge: dict[str, Any] = {"edgecolor": GREY, "linewidth": 0.5}
     handles = [
-        Patch(facecolor=look[n].colour, label=f"{short(n, 18)} ({look[n].letters})", **edge) for n in margins.classes if n in margins.labels
+        Patch(facecolor=look[n].colour, label=f"{in_legend(n, 18)} ({look[n].letters})", **edge)
+        for n in margins.classes
+        if n in margins.labels
     ]
     if None in margins.labels:
         handles.append(Patch(facecolor=NO_LABEL.colour, label="no label", **edge))
     if len(first) <= len(_SPEAKERS):
-        handles += [Patch(facecolor=_SPEAKERS[k], label=short(s, 18) or "·", **edge) for k, s in enumerate(first)]
+        handles += [Patch(facecolor=_SPEAKERS[k], label=in_legend(s, 18), **edge) for k, s in enumerate(first)]
     if margins.missing.any():
         handles.append(Patch(facecolor=_MISSING, hatch="////", label="missing", edgecolor=_HATCH, linewidth=0))
     columns = max(1, int(figure.get_figwidth() / 1.25))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,20 +11,20 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from dgl_merc.graphs.draw.columns import class_names, has, labels_of, name_of, of_one_dialogue, require, types_of
-from dgl_merc.graphs.palette import BLUE, GREY, GRID, INK, NO_LABEL, ORANGE, Look, ink_on, looks
+from dgl_merc.graphs.draw.arcs import arc_kinds, arcs_in_words, arcs_to_draw, draw_arcs
+from dgl_merc.graphs.draw.columns import class_names, has, in_legend, labels_of, of_one_dialogue, require, types_of
+from dgl_merc.graphs.palette import GREY, GRID, INK, NO_LABEL, ORANGE, Look, ink_on, looks
 from dgl_merc.graphs.pictures import short, styled
 
-__all__ = ["arcs_to_draw", "timeline"]
+__all__ = ["timeline"]
 
 _NO_EDGES = pd.DataFrame({name: [] for name in ("source", "relation", "target", "src", "dst", "weight")}).astype({"src": int, "dst": int})
-_KINDS = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8b5e3c", INK, ORANGE)  # dark, light, dark, ...: also told apart in grey
 _LANES = 20  # speakers with a lane of their own
+_SPOKEN = 8  # of more speakers the words are left out: the picture would be higher than a page
 _LETTER = 7.0  # points: of the words
 _CHARACTER = 0.55 * _LETTER / 72  # inches
 _SCALE = {
@@ -53,32 +54,6 @@ class _Plan:
     def mark(self) -> float:
         """The width of a mark in inches."""
         return float(np.clip(0.6 * self.slot, 0.055, 0.25))
-
-
-def arcs_to_draw(edges: pd.DataFrame, threshold: float | None = None, strongest: int | None = None) -> pd.DataFrame:
-    """The edges that get an arc: those between different utterances, of these the heavy ones.
-
-    Args:
-        edges: ``src, dst, weight``; weights may be negative, what counts is how far they are from 0.
-        threshold: only weights of at least this size; edges without a weight are left out.
-        strongest: only so many, the heaviest; of edges without weights those between the nearest utterances.
-
-    Returns:
-        Rows of ``edges``, the lightest first, so that the heaviest are drawn last. Edges without a weight only where none has one.
-
-    >>> edges = pd.DataFrame({"src": [0, 1, 1], "dst": [1, 1, 0], "weight": [0.2, 0.9, -0.5]})
-    >>> arcs_to_draw(edges)["weight"].tolist(), arcs_to_draw(edges, threshold=0.3)["weight"].tolist()
-    ([0.2, -0.5], [-0.5])
-    """
-    between = edges[edges["src"] != edges["dst"]]
-    size = between["weight"].astype(float).abs()
-    if threshold is not None or size.notna().any():
-        between = between[size >= (0.0 if threshold is None else threshold)]
-        rank = between["weight"].astype(float).abs()
-    else:
-        rank = -(between["src"] - between["dst"]).abs().astype(float)
-    order = np.argsort(-rank.to_numpy(), kind="stable")[:strongest]
-    return between.iloc[order[::-1]]
 
 
 @styled
@@ -120,7 +95,7 @@ def timeline(
     Raises:
         ValueError: columns are missing, or the utterances are not one dialogue's.
     """
-    edges = _NO_EDGES if edges is None else edges
+    edges = _NO_EDGES if edges is None else edges.reset_index(drop=True)
     require(utterances, ["position", "speaker", "text", "label", *map(has, modalities), *(["start", "end"] if times else [])], "utterances")
     require(edges, ["source", "relation", "target", "src", "dst", "weight"], "edges")
     of_one_dialogue(utterances, edges)
@@ -131,23 +106,23 @@ def timeline(
     width = float(np.clip(1.9 + 0.62 * count, 6.5, 16)) if width is None else width
     plan = _plan(utterances, width, times)
     above, below = arcs[arcs["src"] < arcs["dst"]], arcs[arcs["src"] > arcs["dst"]]
-    lane = 0.3 + (0.43 if any(plan.words) else 0.0)
+    lane = 0.3 + 0.47 * any(plan.words) + 0.08 * ("predicted" in utterances)
     heights = {"above": 1.5 * bool(len(above)), "lanes": max(0.5, lane * len(plan.speakers)), "below": 1.5 * bool(len(below))}
     heights["presence"] = 0.17 * len(modalities)
     heights = {name: height for name, height in heights.items() if height}
     figure = Figure(figsize=(width, sum(heights.values()) + 1.3), layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0.0))
     grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=list(heights.values()))[:, 0]
     axes = dict(zip(heights, grid, strict=True))
-    kinds = _kinds(edges, utterances, by)
+    kinds = arc_kinds(edges, utterances, by)
     for name, part in (("above", above), ("below", below)):
         if name in axes:
-            _arcs(axes[name], part, plan, kinds, arcs, upwards=name == "above")
+            draw_arcs(axes[name], part, plan.x, plan.slot, kinds, arcs, types_of(edges), upwards=name == "above")
     classes = class_names(names, *(utterances[c] for c in ("label", "predicted") if c in utterances))
     _lanes(axes["lanes"], utterances, plan, looks(classes), through=(bool(len(above)), bool(len(below))))
     if modalities:
         _presence(axes["presence"], utterances, plan, modalities)
     _frame(grid, plan, times)
-    _words(grid[0], title, _said(edges, arcs, weight, threshold))
+    _words(grid[0], title, arcs_in_words(edges, arcs, weight, threshold))
     _legend(figure, utterances, arcs, looks(classes), kinds, width)
     return figure
 
@@ -155,10 +130,10 @@ def timeline(
 def _plan(utterances: pd.DataFrame, width: float, times: bool) -> _Plan:
     """Lanes, places and the room for words."""
     count = len(utterances)
-    who = utterances["speaker"].astype(str)
+    who = [str(s) for s in utterances["speaker"]]
     first = list(dict.fromkeys(who))
     if len(first) > _LANES:
-        often = set(who.value_counts(sort=True).index[: _LANES - 1])
+        often = {s for s, _ in Counter(who).most_common(_LANES - 1)}
         own = [s for s in first if s in often]
         lanes = {s: own.index(s) if s in often else len(own) for s in first}
         speakers = [*own, f"{len(first) - len(own)} others"]
@@ -172,7 +147,7 @@ def _plan(utterances: pd.DataFrame, width: float, times: bool) -> _Plan:
     gap = float(np.median(np.diff(np.sort(x)))) if count > 1 else 1.0
     inches = (width - 0.75 - 0.075 * max(map(len, speakers))) / (np.ptp(x) + 2 * _MARGIN * (gap or 1.0))  # of a unit of x
     words = [""] * count
-    for k in range(len(speakers)):
+    for k in range(len(speakers) if len(speakers) <= _SPOKEN and gap * inches >= 0.2 else 0):
         mine = np.flatnonzero(lane == k)
         mine = mine[np.argsort(x[mine], kind="stable")]
         apart = np.diff(x[mine], prepend=-np.inf, append=np.inf)
@@ -183,60 +158,6 @@ def _plan(utterances: pd.DataFrame, width: float, times: bool) -> _Plan:
             if letters >= 9 and text:
                 words[u] = "\n".join(textwrap.wrap(text, letters, max_lines=3, placeholder="…"))
     return _Plan(x, lane, speakers, max(gap, 1e-9) * inches, words)
-
-
-def _kinds(edges: pd.DataFrame, utterances: pd.DataFrame, by: str) -> dict[str, Any]:
-    """What an arc's colour says -> (colour, which rows of the edges)."""
-    if by == "speaker":
-        who = utterances["speaker"].astype(str).to_numpy()
-        own = who[edges["src"].to_numpy(dtype=int)] == who[edges["dst"].to_numpy(dtype=int)]
-        return {"same speaker": (_KINDS[0], edges.index[own]), "other speaker": (_KINDS[1], edges.index[~own])}
-    kinds = {}
-    for k, (source, relation, target) in enumerate(types_of(edges)):
-        rows = (edges["source"] == source) & (edges["relation"] == relation) & (edges["target"] == target)
-        kinds[name_of((source, relation, target), 24)] = (_KINDS[k % len(_KINDS)], edges.index[rows])
-    return kinds
-
-
-def _strength(part: pd.DataFrame, drawn: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """[E] from 0, the lightest that is drawn, to 1; in between where all are alike."""
-    size, every = (frame["weight"].to_numpy(dtype=float) for frame in (part, drawn))
-    size, every = np.abs(size), np.abs(every)
-    spread = np.ptp(every) if len(every) and np.isfinite(every).all() else 0.0
-    return (size - every.min()) / spread if spread > 0 else np.full(len(part), 0.3)
-
-
-def _arcs(axes: Any, part: pd.DataFrame, plan: _Plan, kinds: dict[str, Any], drawn: pd.DataFrame, *, upwards: bool) -> None:
-    """Half ellipses over (or under) the line of utterances, higher the farther they reach; parallel ones a little apart."""
-    turn, x, thick = np.linspace(0, np.pi, 25), plan.x, np.clip(8 * plan.slot, 0.7, 2.3)
-    src, dst = x[part["src"].to_numpy(dtype=int)], x[part["dst"].to_numpy(dtype=int)]
-    every = np.abs(x[drawn["src"].to_numpy(dtype=int)] - x[drawn["dst"].to_numpy(dtype=int)])
-    types = types_of(drawn)
-    which = [types.index(t) for t in part[["source", "relation", "target"]].astype(str).itertuples(index=False, name=None)]
-    height = np.sqrt(np.abs(src - dst) / max(every.max(), 1e-9)) * (1 - 0.3 * np.array(which) / len(types))
-    across = (src + dst)[:, None] / 2 - np.cos(turn) * np.abs(src - dst)[:, None] / 2
-    lines = np.stack([across, np.sin(turn) * height[:, None]], axis=2)
-    strong = _strength(part, drawn)
-    negative = part["weight"].to_numpy(dtype=float) < 0
-    for name, (colour, rows) in kinds.items():
-        for sign in (False, True):
-            mine = part.index.isin(rows) & (negative == sign)
-            if mine.any():
-                axes.add_collection(
-                    LineCollection(
-                        lines[mine],
-                        colors=colour,
-                        linewidths=0.5 + thick * strong[mine],
-                        alpha=0.45 + 0.5 * strong[mine],
-                        linestyles=(0, (3, 1.2)) if sign else "solid",
-                        capstyle="butt" if sign else "round",
-                        gid=f"arcs {'above' if upwards else 'below'} {name}",
-                    )
-                )
-    axes.set_ylim(0, 1.06)
-    if not upwards:
-        axes.invert_yaxis()
-    axes.set_yticks([0.5], ["from earlier\nto later" if upwards else "from later\nto earlier"], fontsize=8)
 
 
 def _lanes(axes: Any, utterances: pd.DataFrame, plan: _Plan, look: dict[str, Look], *, through: tuple[bool, bool]) -> None:
@@ -281,6 +202,7 @@ def _lanes(axes: Any, utterances: pd.DataFrame, plan: _Plan, look: dict[str, Loo
             fontsize=_LETTER,
             color=INK,
             linespacing=1.05,
+            zorder=1,
         ).set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85})
     axes.set_ylim(bottom, top)
     axes.set_yticks(range(len(plan.speakers)), plan.speakers, fontsize=9)
@@ -333,22 +255,6 @@ def _frame(grid: Any, plan: _Plan, times: bool) -> None:
     grid[-1].set_xlabel("seconds" if times else "position in the dialogue", fontsize=8, color=GREY)
 
 
-def _said(edges: pd.DataFrame, arcs: pd.DataFrame, weight: str, threshold: float | None) -> str:
-    """Which edges have an arc, in words."""
-    if not len(edges):
-        return ""
-    size = arcs["weight"].astype(float)
-    within = int((edges["src"] == edges["dst"]).sum())
-    chosen = f"{len(arcs)} of {len(edges)} edges"
-    if len(arcs) and size.notna().all():
-        chosen += f", {short(weight, 40)} from {size.min():.3g} to {size.max():.3g}"
-    elif len(arcs) and len(arcs) < len(edges) - within:
-        chosen += ", between the nearest"
-    elif threshold is not None:
-        chosen += f", {short(weight, 40)} of at least {threshold:g}"
-    return chosen + (f"; {within} within an utterance have no arc" if within else "")
-
-
 def _words(axes: Any, title: str, said: str) -> None:
     """Title and subtitle."""
     axes.set_title(short(title, 90), loc="left", fontsize=11, fontweight="bold", pad=17 if said else 6)
@@ -363,7 +269,7 @@ def _legend(
     handles = []
     for name, style in [*look.items(), (None, NO_LABEL)]:
         if name in occur:
-            said = "no label" if name is None else f"{short(name, 20)} ({style.letters})"
+            said = "no label" if name is None else f"{in_legend(name, 20)} ({style.letters})"
             dot = {"marker": style.marker, "markerfacecolor": style.colour, "markeredgecolor": INK, "markersize": 7, "linestyle": "none"}
             handles.append(Line2D([], [], label=said, **dot))  # type: ignore[arg-type]
     if "predicted" in utterances:

@@ -24,7 +24,9 @@ _MARK = "edge_statistics.csv"
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--dialogue", metavar="ID", help="One dialogue, by name or number, and its utterances.  [default: all]")
 @click.option("--split", type=click.Choice(["train", "dev", "test"]), help="The dialogues of one split.  [default: all]")
-@click.option("--target", help="Whose labels count, where the corpus has several; of scores, the sign.  [default: the first]")
+@click.option(
+    "--target", metavar="NAME", help="Whose labels count, where the corpus has several; of scores, the sign.  [default: the first]"
+)
 @click.option("--csv", type=click.Path(path_type=Path), metavar="FOLDER", help="Write every table there, whole, and print none.")
 @click.option("--json", "as_json", is_flag=True, help="Print every table as one JSON document, and nothing else.")
 @click.option("--force", is_flag=True, help="Replace FOLDER.")

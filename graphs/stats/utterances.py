@@ -26,6 +26,7 @@ __all__ = ["KINDS", "emotion_shifts", "emotion_transitions", "missing_by_label",
 Array = npt.NDArray[Any]
 
 KINDS = ("same speaker", "other speaker")
+"""Of transitions, in the order of tables."""
 
 
 def emotion_transitions(graphs: Store | Survey) -> pd.DataFrame:

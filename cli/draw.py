@@ -52,7 +52,7 @@ def draw(store: Path, dialogue: str, out: Path | None, pictures: tuple[str, ...]
     from dgl_merc.cli.console import print_line
     from dgl_merc.graphs import open_store
     from dgl_merc.graphs.draw import save
-    from dgl_merc.inference.answers import check_file
+    from dgl_merc.files import check_file
 
     opened = open_store(store)
     number = _number(opened, dialogue)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dgl_merc.cli.options import DEVICE, THREADS, choose_device
+
+if TYPE_CHECKING:
+    from dgl_merc.graphs.pictures import PictureKind
 
 __all__ = ["explain"]
 
@@ -43,7 +47,7 @@ def explain(
     heads: bool,
     features: tuple[str, ...],
     out: Path | None,
-    kind: str,
+    kind: PictureKind,
     device: str,
     threads: int,
 ) -> None:

@@ -50,12 +50,12 @@ def draw(store: Path, dialogue: str, out: Path | None, pictures: tuple[str, ...]
     DIALOGUE is its name, or its number. Weights are the arccos weights of the store; relations between utterances have none.
     """
     from dgl_merc.cli.console import print_line
+    from dgl_merc.files import check_file
     from dgl_merc.graphs import open_store
     from dgl_merc.graphs.draw import save
-    from dgl_merc.files import check_file
 
     opened = open_store(store)
-    number = _number(opened, dialogue)
+    number = opened.number(dialogue)
     name = str(opened.dialogues["dialogue_id"].iloc[number])
     files = _files(out if out is not None else Path(_file_name(name)), list(dict.fromkeys(pictures)), kind)
     for file in files.values():
@@ -64,13 +64,6 @@ def draw(store: Path, dialogue: str, out: Path | None, pictures: tuple[str, ...]
     for picture, file in files.items():
         figure = _figure(picture, opened, number, utterances, edges, {**options, "title": f"{opened.manifest['corpus']['name']}: {name}"})
         print_line(str(save(figure, file)))
-
-
-def _number(store: Store, dialogue: str) -> int:
-    """A dialogue by its name, or else its number."""
-    if dialogue in set(store.dialogues["dialogue_id"]) or not dialogue.isascii() or not dialogue.isdigit():
-        return store.number(dialogue)
-    return store.number(int(dialogue[:18]))
 
 
 def _file_name(name: str) -> str:

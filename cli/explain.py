@@ -61,7 +61,7 @@ def explain(
     from dgl_merc.explanations import Explainer
     from dgl_merc.explanations.explainer import strongest
     from dgl_merc.explanations.pictures import pictures_of
-    from dgl_merc.explanations.source import corpus_for, dialogue_named
+    from dgl_merc.explanations.source import corpus_for
     from dgl_merc.explanations.summary import at_position, in_words, overview, strongest_effects, write_explanation
     from dgl_merc.training.run_folder import open_run
 
@@ -69,7 +69,7 @@ def explain(
     saved = open_run(run)
     device = choose_device(device, threads)
     corpus = corpus_for(saved, source, features)
-    explainer = Explainer(saved, corpus, dialogue_named(corpus, dialogue), device=device)
+    explainer = Explainer(saved, corpus, dialogue, device=device)
     if utterance is not None:
         at_position(explainer, utterance)
     weights = explainer.weights(heads=heads)

@@ -49,7 +49,7 @@ def inspect(store: Path, dialogue: str | None, split: str | None, target: str | 
     opened = open_store(store)
     if csv:
         _check_folder(csv, force)
-    named = None if dialogue is None else _named(opened, dialogue)
+    named = None if dialogue is None else opened.number(dialogue)
     with progress_bar("edges", "dialogues") as report:
         survey = Survey.of_store(opened, dialogue=named, split=split, target=target, progress=report)
         survey.edge_counts  # noqa: B018 - counted here, under the bar, for all tables
@@ -61,13 +61,6 @@ def inspect(store: Path, dialogue: str | None, split: str | None, target: str | 
         from dgl_merc.cli.inspect_print import print_survey
 
         print_survey(opened, survey, named, target)
-
-
-def _named(store: Store, dialogue: str) -> int:
-    """A dialogue's number, of its name or (where none is called so) its number."""
-    if dialogue.isdecimal() and not (store.dialogues["dialogue_id"] == dialogue).any():
-        return store.number(int(dialogue))
-    return store.number(dialogue)
 
 
 def _check_folder(out: Path, force: bool) -> None:

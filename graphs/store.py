@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from dgl_merc.corpus import Corpus, Scaling, ScalingKind, open_corpus
+from dgl_merc.corpus import Corpus, Scaling, ScalingKind, find_dialogue, open_corpus
 from dgl_merc.corpus.storage import read_parquet
 from dgl_merc.errors import InputError, at
 from dgl_merc.files import read_json, verify_files
@@ -180,19 +180,8 @@ class Store:
             ) from None
 
     def number(self, dialogue: int | str) -> int:
-        """The number of a dialogue, by number or name.
-
-        Raises:
-            InputError: no such dialogue.
-        """
-        if isinstance(dialogue, str):
-            found = np.flatnonzero(self.dialogues["dialogue_id"].to_numpy() == dialogue)
-            if not len(found):
-                raise InputError(f"{at(self.path)}no dialogue {dialogue!r} among its {len(self.dialogues)}")
-            return int(found[0])
-        if not 0 <= dialogue < len(self.dialogues):
-            raise InputError(f"{at(self.path)}dialogues are numbered 0 to {len(self.dialogues) - 1}, found {dialogue}")
-        return dialogue
+        """The number of a dialogue: see :func:`dgl_merc.corpus.find_dialogue`."""
+        return find_dialogue(dialogue, self.dialogues["dialogue_id"].tolist(), self.path)
 
     def verify(self) -> int:
         """Hold every file to its hash.

@@ -83,8 +83,8 @@ def test_a_conversation_from_elsewhere(kind, mglra, corpus, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nobody"], "expected a dialogue, by its name (train/0, train/1, train/2, ...) or by number, found no 'nobody'"),
-        (["99"], "found no '99'"),
+        (["nobody"], "no dialogue 'nobody' among its 15; they are called 'train/0', 'train/1', 'train/2', ..."),
+        (["99"], "dialogues are numbered 0 to 14, found 99"),
         (["-1"], "No such option '-1'"),
         (["0", "--utterance", "400"], "expected the position of an utterance, 0 to"),
         (["0", "--edges", "few"], "--edges few: expected a number from 0 on, or all"),

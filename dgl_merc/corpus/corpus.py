@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from dgl_merc.corpus.checks import check_corpus, column_types
 from dgl_merc.corpus.targets import Modality, Target, sign_labels
 from dgl_merc.errors import InputError, at
 
-__all__ = ["CORE_COLUMNS", "Corpus", "Dialogue", "presence_column"]
+__all__ = ["CORE_COLUMNS", "Corpus", "Dialogue", "find_dialogue", "presence_column"]
 
 CORE_COLUMNS = ("dialogue_id", "position", "speaker", "split", "text", "start", "end")
 """Of every table of utterances; targets and modalities have further ones."""
@@ -36,6 +36,32 @@ def presence_column(modality: str) -> str:
     'has_audio'
     """
     return f"has_{modality}"
+
+
+def find_dialogue(dialogue: int | str, names: Sequence[str], where: str | Path) -> int:
+    """The number of a dialogue.
+
+    Args:
+        dialogue: its number, its name, or, where none is called so, its number in words.
+        names: of all dialogues.
+        where: they are, for people.
+
+    Raises:
+        InputError: there is none.
+
+    >>> find_dialogue("d2", ["d1", "d2"], "talk"), find_dialogue("1", ["d1", "d2"], "talk"), find_dialogue("1", ["1", "0"], "talk")
+    (1, 1, 0)
+    """
+    if isinstance(dialogue, str):
+        if dialogue in names:
+            return list(names).index(dialogue)
+        if not (dialogue.isascii() and dialogue.isdecimal()):
+            some = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
+            raise InputError(f"{at(where)}no dialogue {dialogue!r} among its {len(names)}; they are called {some}")
+        dialogue = int(dialogue[:18])
+    if not 0 <= dialogue < len(names):
+        raise InputError(f"{at(where)}dialogues are numbered 0 to {len(names) - 1}, found {dialogue}")
+    return dialogue
 
 
 @dataclass(frozen=True)
@@ -210,18 +236,17 @@ class Corpus:
         """[U] whether an utterance is in one of the dialogues with these numbers."""
         return np.repeat(np.isin(np.arange(len(self)), dialogues), self.lengths)
 
+    def number(self, dialogue: int | str) -> int:
+        """The number of a dialogue: see :func:`find_dialogue`."""
+        return find_dialogue(dialogue, self.dialogue_ids, self.path or self.name)
+
     def dialogue(self, number: int | str) -> Dialogue:
         """A dialogue by its number or its name.
 
         Raises:
             InputError: there is no such dialogue.
         """
-        if isinstance(number, str):
-            if number not in self.dialogue_ids:
-                raise InputError(f"{at(self.path or self.name)}no dialogue {number!r} among its {len(self)}")
-            number = self.dialogue_ids.index(number)
-        if not 0 <= number < len(self):
-            raise InputError(f"{at(self.path or self.name)}dialogues are numbered 0 to {len(self) - 1}, found {number}")
+        number = self.number(number)
         lo, hi = self.offsets[number], self.offsets[number + 1]
         rows = self.feature_rows[[lo, hi]]
         parts = {m: np.asarray(self.features[m][rows[0, k] : rows[1, k]]) for k, m in enumerate(self.modalities)}

@@ -48,8 +48,7 @@ class Explainer:
 
     def __init__(self, run: SavedRun, corpus: Corpus, dialogue: int | str, *, device: str = "cpu", model: Model | None = None) -> None:
         self.run, self.device = run, device
-        corpus.dialogue(dialogue)  # there is one
-        self.dialogue = dialogue if isinstance(dialogue, int) else corpus.dialogue_ids.index(dialogue)
+        self.dialogue = corpus.number(dialogue)
         self.dialogue_id = corpus.dialogue_ids[self.dialogue]
         if self.dialogue in run.unseen(corpus):
             raise InputError(

@@ -262,6 +262,7 @@ def test_scores_count_by_sign(tmp_path):
         "scores", said.assign(score=1.0), {"text": np.eye(3, dtype=np.float32)}, {"score": Target("range", bounds=(0.0, 3.0))}
     )
     bare = survey_of(tmp_path / "more", above, GraphSpec(("text",)))  # scores of one sign have no classes
+    assert above.label_names("score").tolist() == [None] * 3
     assert (bare.classes, bare.labels.tolist()) == ((), [-1, -1, -1])
 
 

@@ -220,8 +220,10 @@ class Corpus:
         return pd.Categorical(self.utterances[target], categories=list(self.targets[target].labels)).codes.astype(np.int64)
 
     def label_names(self, target: str) -> npt.NDArray[np.object_]:
-        """[U] the same as names; None = unlabelled."""
-        names: npt.NDArray[np.object_] = np.array([*self.targets[target].classes, None], dtype=object)[self.labels(target)]
+        """[U] the same as names; None = unlabelled, as are all whose scores have one sign only, and no class."""
+        classes = self.targets[target].classes
+        places = self.labels(target) if classes else np.full(len(self.utterances), -1)
+        names: npt.NDArray[np.object_] = np.array([*classes, None], dtype=object)[places]
         return names
 
     def scores(self, target: str) -> npt.NDArray[np.float64]:

@@ -30,7 +30,6 @@ _RULES: Any = {
     "svg.hashsalt": "dglmerc",
     "pdf.fonttype": 42,
     "hatch.linewidth": 0.6,
-    "font.size": 9,
 }
 _METADATA: dict[str, dict[str, None]] = {"svg": {"Date": None}, "png": {}, "pdf": {"CreationDate": None}}
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control characters (XML has none), reversals of the writing's direction, halves

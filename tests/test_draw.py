@@ -199,9 +199,10 @@ def test_a_heat_map_is_the_dense_adjacency(blocks):
 
 def test_weight_zero_is_not_no_edge_and_signs_go_both_ways():
     utterances, edges = dialogue()
-    edges = edges[edges["relation"] == "same"].assign(weight=lambda e: np.linspace(-1, 2, len(e)))
-    (image,) = by_gid(adjacency(utterances, edges), "weights")
-    assert (image.norm.vmin, image.norm.vmax) == (-2, 2)
+    edges = edges[edges["relation"] == "same"]
+    for ends in ((-1, 2), (-2, 1)):
+        (image,) = by_gid(adjacency(utterances, edges.assign(weight=np.linspace(*ends, len(edges)))), "weights")
+        assert (image.norm.vmin, image.norm.vmax) == (-2, 2)
     assert to_hex(image.cmap(image.norm(0.0))) != "#ffffff"
     (image,) = by_gid(adjacency(utterances, edges.assign(weight=0.0), limits=(0, 1)), "weights")
     assert to_hex(image.cmap(image.norm(0.0))) not in ("#ffffff", "#000000")

@@ -156,6 +156,8 @@ def test_next_to_nothing_can_be_drawn(name):
         ]
     for figure in figures:
         drawn(figure)
+    if name == "names that begin with _":
+        assert {" _a", " _b (B)"} <= {text.get_text() for figure in figures for text in figure.legends[0].get_texts()}
     if name == "other index":
         plain = weighted()
         counts = [sum(len(lines.get_segments()) for lines in by_gid(draw.timeline(*pair), "arcs")) for pair in (plain, (utterances, edges))]

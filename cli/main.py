@@ -20,6 +20,7 @@ from dgl_merc.cli.draw import draw
 from dgl_merc.cli.env import env
 from dgl_merc.cli.evaluate import evaluate
 from dgl_merc.cli.explain import explain
+from dgl_merc.cli.explore import explore
 from dgl_merc.cli.fit import fit
 from dgl_merc.cli.import_corpus import import_corpus
 from dgl_merc.cli.inspect_store import inspect
@@ -136,6 +137,7 @@ main.add_command(evaluate)
 main.add_command(predict)
 main.add_command(explain)
 main.add_command(report)
+main.add_command(explore)
 main.add_command(compare)
 main.add_command(ablate)
 main.add_command(verify)

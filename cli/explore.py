@@ -22,9 +22,7 @@ __all__ = ["explore"]
 @click.command("explore")
 @click.argument("place", metavar="RUN_OR_STORE", type=click.Path(path_type=Path))
 @STORE
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("explorer.html"), show_default=True, help="The page to write."
-)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("explorer.html"), show_default=True, help="The page to write.")
 @click.option("--dialogue", "names", metavar="ID", multiple=True, help="Show this dialogue. Repeatable.  [default: all]")
 @click.option("--split", type=click.Choice(["train", "dev", "test"]), help="Show this split alone.")
 @click.option("--force", is_flag=True, help="Replace the page.")

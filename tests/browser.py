@@ -22,9 +22,9 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-background-networking --hide-scrollbars"
-    " --disable-component-update --disable-extensions --force-color-profile=srgb --remote-debugging-pipe"
-).split()
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
+    "--hide-scrollbars", "--disable-component-update", "--disable-extensions", "--force-color-profile=srgb", "--remote-debugging-pipe",
+)  # fmt: skip
 _CODES = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Enter": 13, "Escape": 27, "Tab": 9, "Home": 36, "End": 35}
 _CODES |= {"PageUp": 33, "PageDown": 34, " ": 32}
 _PATIENCE = 60.0  # seconds
@@ -88,7 +88,7 @@ class Page:
         elif method == "Page.loadEventFired":
             self._loaded = True
 
-    def open(self, path: Path, hash: str = "", *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+    def open(self, path: Path, fragment: str = "", *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Load a file, and forget what was said before."""
         self.call("Page.navigate", url="about:blank")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
@@ -97,7 +97,7 @@ class Page:
         self.ask("1")
         self.complaints, self.requests, self._loaded = [], [], False
         url = path.resolve().as_uri()
-        self.call("Page.navigate", url=url + hash)
+        self.call("Page.navigate", url=url + fragment)
         while not self._loaded:
             self._next()
         self.frame()

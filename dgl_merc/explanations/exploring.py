@@ -179,5 +179,3 @@ def _chunks(dialogues: Numbers, lengths: npt.NDArray[np.int64]) -> Iterator[Numb
         stop = start + max(1, int((np.cumsum(lengths[start:] ** 2) <= _PAIRS).sum()))
         yield dialogues[start:stop]
         start = stop
-
-

@@ -19,7 +19,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,7 +111,7 @@ class _Kinds:
     def to_json(self) -> list[dict[str, Any]]:
         """By their numbers."""
         return [
-            {"key": "/".join(key), "part": key[0], "label": _label(*key[1:]), "range": ends}
+            {"key": "/".join(key), "part": key[0], "relation": key[2], "label": _label(*key[1:]), "range": ends}
             for key, ends in zip(self.numbers, self.ranges, strict=True)
         ]
 
@@ -137,16 +137,30 @@ def write_explorer(path: Path, subject: Subject, dialogues: Iterable[Explored], 
     Returns:
         How many dialogues are shown, and what is left out in words, or nothing.
     """
-    kinds, shown, size, left = _Kinds(), [], 0, ""
+    kinds, size, left = _Kinds(), 0, ""
+    shown: list[tuple[int, str]] = []
     for one in dialogues:
         text = as_json(_dialogue(one, subject, kinds))
         size += len(text.encode("utf-8", "replace"))
         if shown and size > most:
-            first = "in the corpus" if subject.kind == "store" else "by their errors"
-            left = f"{subject.dialogues - len(shown)} of {subject.dialogues} dialogues are left out, the last {first}: they do not fit into {_size(most)}"
+            last = "the last in the corpus" if subject.kind == "store" else "those with the fewest errors"
+            count = subject.dialogues - len(shown)
+            left = f"{count} of {subject.dialogues} dialogues are left out, {last}: they do not fit into {most / (1 << 20):.3g} MiB"
             break
         shown.append((one.number, text))
-    about = {
+    inside = ",".join(text for _, text in sorted(shown))
+    about = as_json(_about(subject, kinds, left))
+    parts = ["'use strict';", "(() => {", *((_HERE / f"explorer_{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS), "})();"]
+    script, style = "\n".join(parts), (_HERE / "explorer.css").read_text(encoding="utf-8")
+    # script and style are the project's own, without anything of a corpus; the JSON is escaped by as_json
+    values = {"script": Markup(script), "style": Markup(style), "data": Markup(f'{{"about":{about},"dialogues":[{inside}]}}')}  # noqa: S704
+    render("explorer.html", path, title=subject.title, script_hash=_hash(script), style_hash=_hash(style), **values)
+    return len(shown), left
+
+
+def _about(subject: Subject, kinds: _Kinds, left: str) -> dict[str, Any]:
+    """What is said of the whole."""
+    return {
         "title": subject.title,
         "kind": subject.kind,
         "facts": dict(subject.facts),
@@ -155,20 +169,13 @@ def write_explorer(path: Path, subject: Subject, dialogues: Iterable[Explored], 
         "kinds": kinds.to_json(),
         "notes": [*subject.notes, *([left] if left else [])],
     }
-    inside = ",".join(text for _, text in sorted(shown))
-    script = "\n".join(["'use strict';", "(() => {", *((_HERE / f"explorer_{s}.js").read_text(encoding="utf-8") for s in _SCRIPTS), "})();"])
-    style = (_HERE / "explorer.css").read_text(encoding="utf-8")
-    # both are the project's own, without anything of a corpus; the JSON is escaped by as_json
-    values = {"script": Markup(script), "style": Markup(style), "data": Markup(f'{{"about":{as_json(about)},"dialogues":[{inside}]}}')}  # noqa: S704
-    render("explorer.html", path, title=subject.title, script_hash=_hash(script), style_hash=_hash(style), **values)
-    return len(shown), left
 
 
 def as_json(value: Any) -> str:
-    """JSON that can stand in an HTML document: no character of it begins a tag, a comment or an entity, or ends a line of JavaScript.
+    r"""JSON that can stand in an HTML document: no character of it begins a tag, a comment or an entity, or ends a line of JavaScript.
 
     >>> as_json({"text": "</script>"})
-    '{"text":"\\\\u003c/script\\\\u003e"}'
+    '{"text":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029\ufeff":
@@ -179,10 +186,6 @@ def as_json(value: Any) -> str:
 def _hash(text: str) -> str:
     """As a Content-Security-Policy names what stands in the page."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
-def _size(most: int) -> str:
-    return f"{most / (1 << 20):.3g} MiB"
 
 
 def _dialogue(one: Explored, subject: Subject, kinds: _Kinds) -> dict[str, Any]:
@@ -216,10 +219,10 @@ def _edges(one: Explored, kinds: _Kinds) -> dict[int, list[Any]]:
     if one.edges is None:
         return {}
     found = {}
-    for key, part in one.edges.groupby(["part", "source", "relation", "target"], sort=False):
-        weight = part["weight"].to_numpy(dtype=np.float64)
-        ends = (part[end].to_numpy(dtype=np.int64) for end in ("src", "dst"))
-        found[kinds.number(key, weight)] = pack_edges(len(one.utterances), *ends, weight)
+    for (part, source, relation, target), edges in one.edges.groupby(["part", "source", "relation", "target"], sort=False):
+        src, dst, weight = (edges[name].to_numpy() for name in ("src", "dst", "weight"))
+        number = kinds.number((str(part), str(source), str(relation), str(target)), weight)
+        found[number] = pack_edges(len(one.utterances), src, dst, weight)
     return found
 
 
@@ -263,7 +266,7 @@ _GREY = "#9ca3af"
 
 def _looks(classes: Sequence[str]) -> list[dict[str, str]]:
     """Class by class: a colour (Okabe and Ito's), the ink that is read on it, and letters that no other has."""
-    others = iter([])
+    others: Iterator[str] = iter(())
     found = []
     for name in classes:
         letters = next((name[:k].capitalize() for k in (1, 2, 3) if sum(o[:k].lower() == name[:k].lower() for o in classes) == 1), None)
@@ -271,7 +274,12 @@ def _looks(classes: Sequence[str]) -> list[dict[str, str]]:
         if colour is None:
             others = iter(_COLOURS)
             colour = next(others)
-        red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
-        ink = "#111111" if 0.299 * red + 0.587 * green + 0.114 * blue > 115 else "#ffffff"
-        found.append({"colour": colour, "ink": ink, "letters": letters or str(classes.index(name) + 1)})
+        found.append({"colour": colour, "ink": _ink_on(colour), "letters": letters or str(classes.index(name) + 1)})
     return found
+
+
+def _ink_on(colour: str) -> str:
+    """Black or white, whichever has the greater contrast (WCAG 2.2, relative luminance)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.179 else "#ffffff"

@@ -1,6 +1,6 @@
 // What is chosen, and what follows from it. The choice stands in the address, so that a link leads back to it.
 
-const state = { d: 0, u: null, hovered: null, choice: 0, threshold: 0, strongest: 3, unfolded: false };
+const state = { d: 0, u: null, hovered: null, choice: FIRST_CHOICE, threshold: 0, strongest: 3, unfolded: false };
 let found = [];
 let rows = [];
 
@@ -127,11 +127,11 @@ function announced(u) {
 }
 
 const ORDERS = {
-  corpus: ["as in the corpus", () => 0],
-  longest: ["longest first", (a, b) => b.text.length - a.text.length],
-  shortest: ["shortest first", (a, b) => a.text.length - b.text.length],
-  errors: ["most errors first", (a, b) => b.score.wrong - a.score.wrong],
-  accuracy: ["least accurate first", (a, b) => (a.score.right ?? 2) - (b.score.right ?? 2)],
+  corpus: ["corpus", () => 0],
+  longest: ["longest", (a, b) => b.text.length - a.text.length],
+  shortest: ["shortest", (a, b) => a.text.length - b.text.length],
+  errors: ["most errors", (a, b) => b.score.wrong - a.score.wrong],
+  accuracy: ["least accurate", (a, b) => (a.score.right ?? 2) - (b.score.right ?? 2)],
 };
 
 /** The dialogues that search and split leave, in order. */

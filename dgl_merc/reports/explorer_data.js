@@ -60,6 +60,9 @@ const CHOICES = (() => {
   return found.map((choice) => ({ ...choice, scale: scaleOf(choice.kinds) }));
 })();
 
+/** The first kind with weights that joins utterances with others. */
+const FIRST_CHOICE = Math.max(0, CHOICES.findIndex(({ kinds, scale }) => kinds.length === 1 && scale && ["same", "pair"].includes(ABOUT.kinds[kinds[0]].relation)));
+
 /** From the least to the greatest strength of some kinds; of signed weights, strength is the distance from 0. Null: no weights. */
 function scaleOf(kinds) {
   const ends = kinds.map((k) => ABOUT.kinds[k].range).filter(Boolean);
@@ -82,7 +85,8 @@ const remembered = { dialogue: null, choice: null, edges: null };
 
 /**
  * The edges of a dialogue that a choice names: src, dst, weight, kind and level (of strength) of each; order, the strongest first; rank,
- * how many stronger ones its destination has; into and from, per utterance, its edges, the strongest first.
+ * how many stronger ones its destination has; into and from, per utterance, its edges, the strongest first; ends, the weakest and the
+ * strongest level of this dialogue.
  */
 function edgesOf(dialogue, choice) {
   if (remembered.dialogue === dialogue && remembered.choice === choice) return remembered.edges;
@@ -106,9 +110,13 @@ function edgesOf(dialogue, choice) {
     rank[e] = into[lists.dst[e]].push(e) - 1;
     from[lists.src[e]].push(e);
   }
-  Object.assign(remembered, { dialogue, choice, edges: { ...lists, level, order, rank, into, from, count: level.length } });
+  const ends = level.length ? [choice.scale?.signed ? 0 : level[order.at(-1)], level[order[0]]] : [0, LEVELS - 1];
+  Object.assign(remembered, { dialogue, choice, edges: { ...lists, level, order, rank, into, from, ends, count: level.length } });
   return remembered.edges;
 }
+
+/** From 0 to 1, how strong an edge is among those of its dialogue: what colours and lines show. */
+const shadeOf = ({ level, ends: [low, high] }, e) => (high > low ? (level[e] - low) / (high - low) : 1);
 
 /** Numbers of edges by falling level, equal ones as they came: a counting sort. */
 function strongestFirst(level) {

@@ -1,7 +1,7 @@
 // The timeline: a lane for each speaker, arcs above for what flows forward in time, below for what flows back.
 
 const MOST_ARCS = 1500;
-const OPACITIES = [0.12, 0.22, 0.35, 0.5, 0.7, 0.95];
+const LAYERS = 6;
 const timeline = {};
 
 /** Draws a dialogue's utterances; arcs come with drawArcs. */
@@ -9,46 +9,53 @@ function drawTimeline(dialogue, width, handlers) {
   const n = dialogue.text.length;
   const step = Math.max(24, Math.min(56, (width - 24) / n));
   const rise = Math.min(130, 34 + 12 * Math.sqrt(n));
-  const lane = IS_RUN ? 46 : 38;
+  const squares = ABOUT.modalities.length > 1 || dialogue.has.some((row) => row.includes("0"));
+  const lane = 34 + (squares ? 7 : 0) + (IS_RUN ? 12 : 0);
   const top = rise + 18;
   const bottom = top + dialogue.speakers.length * lane;
   const size = { width: Math.max(width, n * step + 24), height: bottom + rise + 4 };
-  Object.assign(timeline, { dialogue, step, rise, top, bottom, n, near: [] });
+  Object.assign(timeline, { dialogue, step, rise, top, bottom, n, squares, near: [] });
+  timeline.middle = (s) => top + s * lane + 18;
   timeline.x = (u) => 12 + (u + 0.5) * step;
-  timeline.y = (u) => top + (dialogue.speaker[u] + 0.5) * lane - (IS_RUN ? 5 : 2);
-  const svg = draw("svg", { width: size.width, height: size.height, viewBox: `0 0 ${size.width} ${size.height}`, "aria-hidden": "true" });
+  timeline.y = (u) => timeline.middle(dialogue.speaker[u]);
+  const sheet = (cls) => draw("svg", { class: cls, width: size.width, height: size.height, viewBox: `0 0 ${size.width} ${size.height}`, "aria-hidden": "true" });
+  const svg = sheet("marks");
+  timeline.arcs = sheet("arcs"); // a picture of its own, so that it is not painted anew with every move of the pointer
   timeline.column = draw("rect", { class: "column", y: 0, width: step, height: size.height, visibility: "hidden" });
   svg.append(timeline.column);
   dialogue.speakers.forEach((_, s) => {
-    const y = top + (s + 0.5) * lane - (IS_RUN ? 5 : 2);
+    const y = timeline.middle(s);
     svg.append(draw("line", { class: "lane", x1: 0, x2: size.width, y1: y, y2: y }));
   });
-  timeline.arcs = draw("g", { class: "arcs" });
   timeline.focus = draw("g", { class: "focus" });
-  svg.append(timeline.arcs, timeline.focus, drawPresence(dialogue), drawNumbers(n));
+  svg.append(timeline.focus, drawPresence(dialogue), drawNumbers(n));
   timeline.marks = dialogue.text.map((_, u) => drawMark(dialogue, u));
   svg.append(...timeline.marks);
   layers();
   listen(svg, handlers);
-  byId("graph").replaceChildren(svg);
-  drawLanes(dialogue, top, lane, bottom + rise + 4);
+  byId("graph").replaceChildren(timeline.arcs, svg);
+  drawLanes(dialogue, size.height);
 }
 
 /** One path for each direction and opacity, whose number does not grow with the edges. */
 function layers() {
-  const paths = (cls) => OPACITIES.map((opacity, k) => draw("path", { class: cls, "stroke-opacity": opacity, "stroke-width": 0.8 + 0.3 * k }));
-  timeline.all = paths("arc");
-  timeline.incoming = paths("arc in");
-  timeline.outgoing = paths("arc out");
+  const paths = (cls, faintest, thinnest) =>
+    Array.from({ length: LAYERS }, (_, k) => {
+      const share = k / (LAYERS - 1);
+      return draw("path", { class: cls, "stroke-opacity": faintest + (0.95 - faintest) * share, "stroke-width": thinnest + 1.4 * share });
+    });
+  timeline.all = paths("arc", 0.15, 0.8);
+  timeline.incoming = paths("arc in", 0.5, 1.2);
+  timeline.outgoing = paths("arc out", 0.5, 1.2);
   timeline.arcs.append(...timeline.all);
   timeline.focus.append(...timeline.outgoing, ...timeline.incoming);
 }
 
 /** The speakers' names beside the lanes, which stay where they are when the timeline is scrolled. */
-function drawLanes(dialogue, top, lane, height) {
+function drawLanes(dialogue, height) {
   const names = dialogue.speakers.map((name, s) => {
     const label = make("span", { title: name.slice(0, 200), dir: "auto" }, name.slice(0, 60));
-    label.style.top = `${top + s * lane + lane / 2 - (IS_RUN ? 5 : 2)}px`;
+    label.style.top = `${timeline.middle(s)}px`;
     return label;
   });
   const forward = make("span", { class: "way" }, "forward ↷");
@@ -71,22 +78,22 @@ function drawMark(dialogue, u) {
   letters.textContent = look.letters;
   mark.append(letters);
   if (wrong) {
-    const said = draw("text", { class: "said", x: at.x, y: at.y + radius + 11 });
+    const said = draw("text", { class: "said", x: at.x, y: at.y + radius + (timeline.squares ? 18 : 11) });
     said.textContent = `≠${lookOf(dialogue.predicted[u]).letters}`;
     mark.append(said);
   }
   return mark;
 }
 
-/** A small square for each modality of an utterance, above its mark: full where it is present. */
+/** A small square for each modality of an utterance, below its mark: full where it is present. */
 function drawPresence(dialogue) {
   const group = draw("g", { class: "presence" });
-  if (ABOUT.modalities.length < 2 && !dialogue.has.some((row) => row.includes("0"))) return group;
+  if (!timeline.squares) return group;
   const paths = { 0: "", 1: "" };
   dialogue.has.forEach((row, m) => {
     for (let u = 0; u < timeline.n; u++) {
       const x = timeline.x(u) + 5.5 * (m - (ABOUT.modalities.length - 1) / 2) - 2;
-      paths[row[u]] += `M${x} ${timeline.y(u) - 18}h4v4h-4z`;
+      paths[row[u]] += `M${x} ${timeline.y(u) + 14}h4v4h-4z`;
     }
   });
   group.append(draw("path", { class: "there", d: paths[1] }), draw("path", { class: "absent", d: paths[0] }));
@@ -122,7 +129,7 @@ function arcOf(src, dst) {
     const y = timeline.y(src) - 10;
     return `M${a - 3} ${y}c-12 -20 18 -20 6 0`;
   }
-  const up = Math.min(timeline.rise, 14 + 12 * Math.sqrt(Math.abs(dst - src))) * 1.25;
+  const up = (timeline.rise * 1.25 * Math.log1p(Math.abs(dst - src))) / Math.log1p(timeline.n); // a Bezier curve rises to 3/4 of this
   const [y, reach] = src < dst ? [timeline.top - 20, -up] : [timeline.bottom, up];
   return `M${a.toFixed(1)} ${y}C${a.toFixed(1)} ${(y + reach).toFixed(1)} ${b.toFixed(1)} ${(y + reach).toFixed(1)} ${b.toFixed(1)} ${y}`;
 }
@@ -131,7 +138,7 @@ function arcOf(src, dst) {
 function fill(paths, edges, chosen) {
   const outlines = paths.map(() => []);
   for (const e of chosen) {
-    const layer = Math.min(paths.length - 1, Math.floor((edges.level[e] / LEVELS) * paths.length));
+    const layer = Math.min(paths.length - 1, Math.floor(shadeOf(edges, e) * paths.length));
     outlines[layer].push(arcOf(edges.src[e], edges.dst[e]));
   }
   paths.forEach((path, k) => path.setAttribute("d", outlines[k].join("")));
@@ -147,6 +154,7 @@ function drawArcs(edges, filter) {
     if (chosen.length < MOST_ARCS) chosen.push(e);
   }
   fill(timeline.all, edges, chosen);
+  timeline.arcs.style.setProperty("--all", Math.max(0.15, Math.min(1, 150 / chosen.length))); // many lie over each other
   return { passing, drawn: chosen.length };
 }
 

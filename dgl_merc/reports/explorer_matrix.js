@@ -41,6 +41,7 @@ function fillMatrix(edges, filter, scale) {
     const place = edges.dst[e] * n + edges.src[e];
     if (cells[place] < 0 && passes(edges, e, filter)) cells[place] = e;
   }
+  drawRamp(ramp, scale, edges.ends.map((level) => scale && weightAt(scale, level / (LEVELS - 1))));
   const image = new ImageData(n, n);
   cells.forEach((e, place) => image.data.set([...colourOf(edges, e, ramp, scale), 255], 4 * place));
   const small = new OffscreenCanvas(n, n);
@@ -60,10 +61,19 @@ function fillMatrix(edges, filter, scale) {
   matrix.cells = cells;
 }
 
+/** What the colours mean. */
+function drawRamp(ramp, scale, [low, high]) {
+  const css = (colour) => `rgb(${colour})`;
+  const ends = scale && scale.signed ? [...ramp.minus].reverse().concat(ramp.plus) : ramp.plus;
+  byId("ramp").style.background = scale ? `linear-gradient(to right, ${ends.map(css).join(", ")})` : css(ramp.plus[1]);
+  byId("low").textContent = scale ? number(scale.signed ? -high : low) : "";
+  byId("high").textContent = scale ? number(high) : "an edge";
+}
+
 function colourOf(edges, e, ramp, scale) {
   if (e < 0) return ramp.none;
   const [from, to] = scale && scale.signed && edges.weight[e] < 0 ? ramp.minus : ramp.plus;
-  const share = edges.level[e] / (LEVELS - 1);
+  const share = shadeOf(edges, e);
   return from.map((value, k) => Math.round(value + share * (to[k] - value)));
 }
 

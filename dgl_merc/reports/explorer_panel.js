@@ -119,16 +119,15 @@ function neighbours(title, list, other, dialogue, edges, view, go) {
   const shown = view.unfolded ? found : found.slice(0, FEW);
   const items = shown.map((e) => {
     const v = other(e);
-    const share = edges.level[e] / (LEVELS - 1);
     const bar = make("i", {});
-    bar.style.width = `${100 * (view.scale ? share : 0)}%`;
+    bar.style.width = `${100 * (view.scale ? shadeOf(edges, e) : 0)}%`;
     const kind = view.several ? make("span", { class: "small" }, ABOUT.kinds[edges.kind[e]].label) : "";
     const button = make("button", { type: "button", class: "neighbour", onclick: () => go(v) });
     const words = `${dialogue.speakers[dialogue.speaker[v]].slice(0, 40)}: ${dialogue.text[v].slice(0, 80)}`;
     button.append(make("span", { class: "weight" }, number(edges.weight[e])), make("span", { class: "bar" }, bar), make("b", {}, `#${v}`), badge(dialogue.label[v], "brief"), make("bdi", { class: "words" }, words), kind);
     return make("li", {}, button);
   });
-  const block = make("div", {}, make("h4", {}, `${title} ${found.length}`), make("ul", { class: "neighbours" }, ...items));
+  const block = make("div", {}, make("h4", { class: title === "Hears" ? "in" : "out" }, `${title} ${found.length}`), make("ul", { class: "neighbours" }, ...items));
   if (found.length > FEW) block.append(make("button", { type: "button", class: "link", onclick: view.fold }, view.unfolded ? "Show fewer" : `Show all ${found.length}`));
   return block;
 }

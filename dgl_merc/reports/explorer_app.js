@@ -146,7 +146,7 @@ function search() {
 }
 
 const stepDialogue = (by) => showDialogue(found[found.indexOf(state.d) + by]);
-const stepUtterance = (by) => choose(state.u === null ? 0 : Math.max(0, Math.min(rows.length - 1, state.u + by)));
+const stepUtterance = (by, from = state.u) => choose(from === null ? 0 : Math.max(0, Math.min(rows.length - 1, from + by)));
 
 function stepKind(by) {
   if (!CHOICES.length) return;
@@ -176,7 +176,7 @@ const KEYS = {
   "?": () => byId("keys").showModal(),
   Escape: () => choose(null),
 };
-const IN_TURNS = { ArrowUp: () => stepUtterance(-1), ArrowDown: () => stepUtterance(1) };
+const IN_TURNS = { ArrowUp: () => stepUtterance(-1, state.u ?? 0), ArrowDown: () => stepUtterance(1, state.u ?? 0) }; // the first has the focus
 const IN_ENTRIES = {
   ArrowUp: () => stepDialogue(-1),
   ArrowDown: () => stepDialogue(1),

@@ -9,12 +9,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import pytest
+from predict_cases import fitted
+
 from dgl_merc.corpus import Corpus, save_corpus
 from dgl_merc.explanations import explore_run, explore_store
 from dgl_merc.graphs import GraphSpec, Store
 from dgl_merc.graphs.build import BuildOptions, build_store
 from dgl_merc.reports.explorer import write_explorer
-from dgl_merc.training.run_folder import SavedRun
+from dgl_merc.training.run_folder import SavedRun, open_run
 
 HOSTILE = [
     "</script><script>window.hacked=1</script>",
@@ -30,6 +33,16 @@ HOSTILE = [
     "many " * 20000,
     "😀 Ünïcödé שלום",
 ]
+
+
+_made: dict[str, SavedRun] = {}
+
+
+def shared_run(corpus: Corpus, factory: pytest.TempPathFactory) -> SavedRun:
+    """A run of all parts of a model, made once for all tests of a process."""
+    if not _made:
+        _made["run"] = open_run(fitted(corpus, factory.mktemp("runs") / "mglra", "mglra", "model.rounds=1"))
+    return _made["run"]
 
 
 def built(corpus: Corpus, folder: Path, **spec: Any) -> Store:

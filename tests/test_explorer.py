@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from explorer_cases import HOSTILE, built, data_of, page_of, run_page, unpacked
-from predict_cases import fitted, small_corpus
+from explorer_cases import HOSTILE, built, data_of, page_of, run_page, shared_run, unpacked
+from predict_cases import small_corpus
 from sentiment_cases import run as fit_scores
 from sentiment_cases import scored_corpus
 
@@ -39,7 +39,7 @@ def built_store(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(corpus: Corpus, tmp_path_factory) -> SavedRun:
-    return open_run(fitted(corpus, tmp_path_factory.mktemp("runs") / "mglra", "mglra", "model.rounds=1"))
+    return shared_run(corpus, tmp_path_factory)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.19, 0.21, 1.0])

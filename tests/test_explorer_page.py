@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, Page, browser
 from conftest import need
-from explorer_cases import HOSTILE, built, page_of, run_page
-from predict_cases import fitted, small_corpus
+from explorer_cases import HOSTILE, built, page_of, run_page, shared_run
+from predict_cases import small_corpus
 
 from dgl_merc.corpus import Corpus
 from dgl_merc.graphs import Store, edge_table
-from dgl_merc.training.run_folder import SavedRun, open_run
+from dgl_merc.training.run_folder import SavedRun
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("explorer")]
 CHOSEN = "#turns [aria-selected=true] .place"
@@ -36,7 +36,7 @@ def corpus() -> Corpus:
 
 @pytest.fixture(scope="module")
 def run(corpus: Corpus, tmp_path_factory) -> SavedRun:
-    return open_run(fitted(corpus, tmp_path_factory.mktemp("runs") / "mglra", "mglra", "model.rounds=1"))
+    return shared_run(corpus, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -50,9 +50,7 @@ function showDialogue(d) {
   drawTimeline(dialogue, byId("graph").clientWidth, { choose, hover });
   drawMatrix(dialogue, byId("map").clientWidth, { choose, cell: (cell) => { byId("cell").textContent = sayCell(edgesNow(), cell); } });
   byId("cell").textContent = sayCell(edgesNow(), null);
-  drawEntries(found, d, showDialogue);
-  byId("before").disabled = found.indexOf(d) <= 0;
-  byId("after").disabled = found.indexOf(d) === found.length - 1;
+  showEntries();
   byId("graph").scrollLeft = byId("turns").scrollTop = 0;
   showEdges();
   choose(state.u);
@@ -142,7 +140,15 @@ function search() {
   const fits = (dialogue) => (!split || dialogue.split === split) && (!words || dialogue.id.toLowerCase().includes(words) || dialogue.text.some((text) => text.toLowerCase().includes(words)));
   found = DIALOGUES.map((_, d) => d).filter((d) => fits(DIALOGUES[d])).sort((a, b) => compare(DIALOGUES[a], DIALOGUES[b]) || a - b);
   if (found.length && !found.includes(state.d)) showDialogue(found[0]);
+  else showEntries();
+}
+
+/** The list, and whether there is a dialogue before and after. */
+function showEntries() {
   drawEntries(found, state.d, showDialogue);
+  const at = found.indexOf(state.d);
+  byId("before").disabled = at <= 0;
+  byId("after").disabled = at < 0 || at === found.length - 1;
 }
 
 const stepDialogue = (by) => showDialogue(found[found.indexOf(state.d) + by]);
@@ -207,7 +213,8 @@ function drawFrame() {
   byId("legend").replaceChildren(...ABOUT.classes.map((_, c) => make("li", {}, badge(c))));
   if (IS_RUN) byId("legend").append(make("li", {}, "✗ dashed: predicted otherwise, ≠ as what"));
   if (ABOUT.modalities.length > 1) byId("legend").append(make("li", {}, `small squares: ${ABOUT.modalities.join(", ")}; hollow where absent`));
-  const notes = ["Weights are arccos similarities unless their part says otherwise; “#3 hears #7” is an edge from 7 to 3. Weights and probabilities are rounded to 8 bits.", ...ABOUT.notes];
+  const parts = ["features: arccos similarity of scaled features", "turns: who may hear whom, without weights", ...(IS_RUN ? ["every other part: the weights of the model itself"] : [])];
+  const notes = [`Edges: ${parts.join("; ")}. “#3 hears #7” is an edge from 7 to 3.`, "Colours and lines run from the least to the greatest weight of the dialogue. Weights and probabilities are rounded to 8 bits.", ...ABOUT.notes];
   byId("notes").replaceChildren(...notes.map((note) => make("p", {}, note)));
 }
 

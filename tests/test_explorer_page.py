@@ -188,6 +188,11 @@ def test_arcs_are_the_edges_that_pass(page, store_html, small):
     page.open(store_html, "#d=train/3&u=4&e=features/text/same/text&k=0")
     arcs = "[...document.querySelectorAll('{}')].map((p) => (p.getAttribute('d').match(/M/g) || []).length).reduce((a, b) => a + b)"
     assert page.ask(arcs.format("#graph .arcs path")) == len(table)
+    above = page.ask(
+        """[...document.querySelectorAll('#graph .arcs path')].flatMap((p) => p.getAttribute('d').match(/M[^M]*/g) || [])
+        .map((arc) => arc.match(/[-0-9.]+/g).map(Number)).filter(([, y, , reach]) => reach < y).length"""
+    )
+    assert above == (table["src"] < table["dst"]).sum()  # forward in time
     assert page.ask(arcs.format("#graph .arc.in")) == (table["dst"] == 4).sum()
     assert page.ask(arcs.format("#graph .arc.out")) == (table["src"] == 4).sum()
     assert page.ask("document.querySelectorAll('#graph .near').length") == len(
@@ -248,7 +253,6 @@ def test_clicks_and_hovering(page, run_html, run):
     page.ask("document.getElementById('sort').value = 'errors', document.getElementById('sort').dispatchEvent(new Event('change'))")
     table = run.predictions[run.predictions["label"].notna()]
     errors = (table["label"] != table["predicted"]).groupby(table["dialogue_id"]).sum()
-    page.click("#entries .entry")
     assert errors[page.text("#name")] == errors.max()
     assert f"{errors.max()} wrong" in page.text("#about")
     assert page.ask("document.querySelectorAll('.turn.wrong').length") == errors.max()

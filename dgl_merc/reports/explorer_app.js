@@ -226,7 +226,8 @@ function listenToPage() {
   byId("close").addEventListener("click", () => byId("keys").close());
   byId("before").addEventListener("click", () => stepDialogue(-1));
   byId("after").addEventListener("click", () => stepDialogue(1));
-  for (const [id, event] of [["search", "input"], ["split", "change"], ["sort", "change"]]) byId(id).addEventListener(event, search);
+  for (const [id, event] of [["search", "input"], ["split", "change"]]) byId(id).addEventListener(event, search);
+  byId("sort").addEventListener("change", () => { search(); showDialogue(found[0]); });
   byId("kind").addEventListener("change", (event) => { state.choice = Number(event.target.value); showEdges(); });
   byId("strongest").addEventListener("change", (event) => { state.strongest = Number(event.target.value); showEdges(); });
   byId("threshold").addEventListener("input", (event) => { state.threshold = Number(event.target.value) / 100; showEdges(); });

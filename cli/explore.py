@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from dgl_merc.corpus import Corpus
+    from dgl_merc.reports.explorer import Explored
 
 __all__ = ["explore"]
 
@@ -32,7 +34,7 @@ def explore(place: Path, store: Path | None, out: Path, names: tuple[str, ...], 
     The page needs no server and no network, and works by keyboard. The corpus of a run is that of STORE, or, without one, the corpus it
     was trained on, where it stood then. As many dialogues as fit into 20 MiB are shown; of a run, those with the most errors first.
     """
-    from dgl_merc.cli.console import print_line, print_notes
+    from dgl_merc.cli.console import print_line, print_notes, progress_bar
     from dgl_merc.explanations import explore_run, explore_store
     from dgl_merc.files import check_file
     from dgl_merc.graphs import open_store
@@ -51,9 +53,17 @@ def explore(place: Path, store: Path | None, out: Path, names: tuple[str, ...], 
         corpus = corpus_of(saved, store)
         subject, dialogues = explore_run(saved, corpus, _numbers(saved.division(corpus).corpus, names, split))
     out.parent.mkdir(parents=True, exist_ok=True)
-    shown, left = write_explorer(out, subject, dialogues)
+    with progress_bar("explorer", "dialogues") as report:
+        shown, left = write_explorer(out, subject, _reported(dialogues, lambda done: report(done, subject.dialogues)))
     print_notes([*subject.notes, *([left] if left else [])])
     print_line(f"Explorer of {shown} dialogues, {out.stat().st_size / (1 << 20):.1f} MiB: {out}")
+
+
+def _reported(dialogues: Iterator[Explored], report: Callable[[int], None]) -> Iterator[Explored]:
+    """The same, counted as they come."""
+    for done, one in enumerate(dialogues, 1):
+        report(done)
+        yield one
 
 
 def _numbers(corpus: Corpus, names: tuple[str, ...], split: str | None) -> npt.NDArray[np.int64]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from browser import CHROMIUM, Page, browser
 from conftest import need
@@ -15,6 +16,7 @@ from predict_cases import small_corpus
 
 from dgl_merc.corpus import Corpus
 from dgl_merc.graphs import Store, edge_table
+from dgl_merc.reports.explorer import Explored, Subject, write_explorer
 from dgl_merc.training.run_folder import SavedRun
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("explorer")]
@@ -59,6 +61,10 @@ def taken(corpus: Corpus, count: int, **columns: list[str]) -> Corpus:
     ends = corpus.feature_rows[count]
     features = {m: corpus.features[m][: ends[k]] for k, m in enumerate(corpus.modalities)}
     return Corpus.build("taken", corpus.utterances.iloc[:count].assign(**columns), features, dict(corpus.targets))
+
+
+ARCS = "[...document.querySelectorAll('{}')].flatMap((p) => p.getAttribute('d').match(/M[^M]*/g) || [])"
+ABOVE = ".map((arc) => arc.match(/[-0-9.]+/g).map(Number)).filter(([, y, , reach]) => reach < y)"
 
 
 def clean(page: Page) -> None:
@@ -182,17 +188,48 @@ def test_neighbours_and_filters_are_those_of_the_edges(page, store_html, small):
     assert page.text("#drawn").startswith(f"{2 * nodes} of ")
 
 
+def test_a_graph_by_hand(page, tmp_path):
+    """Directions, both ways to pack edges, and weights below 0: whom each of four utterances hears, by strength."""
+    table = pd.DataFrame({"speaker": list("ABAC"), "text": list("wxyz"), "label": ["joy", None, "sad", "joy"], "has_text": True})
+    dense = [("dense", "text", "same", "text", s, d, (10 * s + d) / 40) for s in range(4) for d in range(4) if s != d]
+    sparse = [("sparse", "text", "same", "text", *edge) for edge in ((3, 0, -0.8), (1, 2, 0.4), (0, 2, -0.2))]
+    equal = [("equal", *edge[1:-1], 0.25) for edge in dense]
+    edges = pd.DataFrame(dense + sparse + equal, columns=["part", "source", "relation", "target", "src", "dst", "weight"])
+    subject = Subject("by hand", "store", {}, ("joy", "sad"), ("text",), 1)
+    path = tmp_path / "page.html"
+    write_explorer(path, subject, [Explored(0, "d", "train", table, edges)])
+    listed = "[...document.querySelectorAll('#panel .sides div:nth-child({}) li')].map((e) => ['b', '.weight'].map((part) => e.querySelector(part).textContent))"
+
+    def side(k: int) -> list[tuple[int, float]]:
+        return [(int(place[1:]), float(weight)) for place, weight in page.ask(listed.format(k))]
+
+    for kind, u, hears, heard in (
+        ("dense", 1, [(3, 31 / 40), (2, 21 / 40), (0, 1 / 40)], [(3, 13 / 40), (2, 12 / 40), (0, 10 / 40)]),
+        ("dense", 3, [(2, 23 / 40), (1, 13 / 40), (0, 3 / 40)], [(2, 32 / 40), (1, 31 / 40), (0, 30 / 40)]),
+        ("sparse", 0, [(3, -0.8)], [(2, -0.2)]),
+        ("sparse", 2, [(1, 0.4), (0, -0.2)], []),
+    ):
+        page.open(path, f"#d=d&u={u}&e={kind}/text/same/text&k=0")
+        for k, expected in ((1, hears), (2, heard)):
+            assert [place for place, _ in side(k)] == [place for place, _ in expected]
+            assert [weight for _, weight in side(k)] == pytest.approx([weight for _, weight in expected], abs=0.005 + 1.2 / 508)
+    every, above = ARCS.format("#graph .arcs path"), ARCS.format("#graph .arcs path") + ABOVE
+    assert (page.ask(f"{every}.length"), page.ask(f"{above}.length")) == (3, 2)  # 1 to 2 and 0 to 2 go forward in time, 3 to 0 back
+    page.open(path, "#d=d&u=2&e=sparse/text/same/text&k=0&w=0.4")  # of the greatest distance from 0
+    assert page.text("#drawn") == "2 of 3 edges pass the filters."
+    page.open(path, "#d=d&u=2&e=sparse/text/same/text&k=1")
+    assert [place for place, _ in side(1)] == [1]
+    page.open(path, "#d=d&u=2&e=equal/text/same/text&k=1")
+    assert [place for place, _ in side(1)] == [0, 1, 3]  # none of them is stronger
+    clean(page)
+
+
 def test_arcs_are_the_edges_that_pass(page, store_html, small):
     structure = small.structure(np.array([3]))
     table = edge_table(structure, small.weights(structure), [("text", "same", "text")])
     page.open(store_html, "#d=train/3&u=4&e=features/text/same/text&k=0")
-    arcs = "[...document.querySelectorAll('{}')].map((p) => (p.getAttribute('d').match(/M/g) || []).length).reduce((a, b) => a + b)"
+    arcs = f"{ARCS}.length"
     assert page.ask(arcs.format("#graph .arcs path")) == len(table)
-    above = page.ask(
-        """[...document.querySelectorAll('#graph .arcs path')].flatMap((p) => p.getAttribute('d').match(/M[^M]*/g) || [])
-        .map((arc) => arc.match(/[-0-9.]+/g).map(Number)).filter(([, y, , reach]) => reach < y).length"""
-    )
-    assert above == (table["src"] < table["dst"]).sum()  # forward in time
     assert page.ask(arcs.format("#graph .arc.in")) == (table["dst"] == 4).sum()
     assert page.ask(arcs.format("#graph .arc.out")) == (table["src"] == 4).sum()
     assert page.ask("document.querySelectorAll('#graph .near').length") == len(

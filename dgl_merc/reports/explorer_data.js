@@ -2,7 +2,7 @@
 
 const { about: ABOUT, dialogues: DIALOGUES } = JSON.parse(document.getElementById("data").textContent);
 const IS_RUN = ABOUT.kind === "run";
-const LEVELS = 1024; // of strength: finer than the 8 bits of a weight
+const LEVELS = 1 << 16; // of strength: finer than the 8 bits of a weight in a dialogue whose range is small
 
 /** An element with properties, attributes and children; strings become text, never markup. */
 function make(tag, given = {}, ...children) {
@@ -85,7 +85,7 @@ const remembered = { dialogue: null, choice: null, edges: null };
 
 /**
  * The edges of a dialogue that a choice names: src, dst, weight, kind and level (of strength) of each; order, the strongest first; rank,
- * how many stronger ones its destination has; into and from, per utterance, its edges, the strongest first; ends, the weakest and the
+ * how many stronger ones its destination has (equal ones have the same); into and from, per utterance, its edges, the strongest first; ends, the weakest and the
  * strongest level of this dialogue.
  */
 function edgesOf(dialogue, choice) {
@@ -107,7 +107,10 @@ function edgesOf(dialogue, choice) {
   const from = Array.from({ length: n }, () => []);
   const rank = new Uint32Array(level.length);
   for (const e of order) {
-    rank[e] = into[lists.dst[e]].push(e) - 1;
+    const stronger = into[lists.dst[e]];
+    const last = stronger.at(-1);
+    rank[e] = last !== undefined && level[last] === level[e] ? rank[last] : stronger.length;
+    stronger.push(e);
     from[lists.src[e]].push(e);
   }
   const ends = level.length ? [choice.scale?.signed ? 0 : level[order.at(-1)], level[order[0]]] : [0, LEVELS - 1];

@@ -49,9 +49,6 @@ def test_your_own_conversations(tmp_path):
     out = run(BLOCKS["table"], tmp_path)
     assert "Graphs of 3 dialogues in data/talk-graphs" in out
     assert (tmp_path / "data/talk-graphs/manifest.json").is_file()
-    out = run(BLOCKS["looking"], tmp_path)
-    assert "talk: 1 dialogues (train 1), 3 utterances, 3 labelled (emotion)" in out
-    assert (tmp_path / "runs/talk-tables/homophily.csv").is_file()
     out = run(BLOCKS["predict"], tmp_path)
     assert "3 utterances of 1 dialogues answered: answers.csv" in out
     answers = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
@@ -60,6 +57,12 @@ def test_your_own_conversations(tmp_path):
     for row, line in zip(answers, streamed, strict=False):  # causal: what comes later changes nothing
         assert {c: float(row[f"p_{c}"]) for c in line["probabilities"]} == pytest.approx(line["probabilities"], abs=1e-6)
     assert len(streamed) == 2
+    out = run(BLOCKS["looking"], tmp_path)
+    assert "talk: 1 dialogues (train 1), 3 utterances, 3 labelled (emotion)" in out
+    made = ("talk-tables/homophily.csv", "d1/timeline.svg", "why/effects.csv", "why/effects.svg", "explorer.html")
+    assert [name for name in made if not (tmp_path / "runs" / name).is_file()] == []
+    assert "d1, 3 utterances, as runs/talk sees it" in out
+    assert "n1, 3 utterances, as runs/talk sees it" in out
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from dgl_merc.errors import InputError, at
 from dgl_merc.explanations.weights import weight_table
 from dgl_merc.graphs import RELATIONS, EdgeType, Store, Structure, edge_table, utterance_table
 from dgl_merc.graphs.weights import feature_weights
-from dgl_merc.layers import Look
+from dgl_merc.layers import Probe
 from dgl_merc.reports.explorer import Explored, Subject
 from dgl_merc.training.run_folder import SavedRun
 
@@ -134,10 +134,10 @@ def _edges_of(run: SavedRun, corpus: Corpus) -> Callable[[Numbers], pd.DataFrame
     data, model = run.dialogue_data(corpus), run.model().eval()
 
     def edges(dialogues: Numbers) -> pd.DataFrame:
-        batch, look = data.batch(dialogues), Look()
+        batch, probe = data.batch(dialogues), Probe()
         with torch.inference_mode():
-            model(batch.structure, batch.features, look=look)
-        learned = weight_table(look.seen or {})
+            model(batch.structure, batch.features, probe=probe)
+        learned = weight_table(probe.seen or {})
         given = _of_graph(batch.structure, feature_weights(batch.structure, batch.features, None))
         return pd.concat([table for table in (learned, given) if len(table)], ignore_index=True)
 

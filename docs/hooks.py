@@ -2,7 +2,7 @@
 
 A page says ``<!-- include: README.md -->`` or ``<!-- include: README.md, The protocol -->``: the file, or its part under a heading, without
 that heading. So each text stands in one place. Links in it lead to the pages of the book; one that can't is an error.
-``<!-- modules: dgl_merc.graphs -->`` is a package's docstring, then every module in it with all that is public.
+``<!-- modules: dgl_merc.graphs -->`` is a package's docstring, then every module in it with all that is public. Notebooks are pages, too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from notebook_pages import pages_of
 from pictures import PICTURES, as_svg
 
 __all__ = ["on_files", "on_page_markdown"]
@@ -29,6 +30,8 @@ PAGES = {
     "README.md": "index.md",
     "README.md#the-protocol": "protocol.md",
     "README.md#new-conversations": "data.md#new-conversations",
+    "README.md#looking-at-the-graph": "looking.md",
+    "notebooks/README.md": "notebooks.md",
     "CONTRIBUTING.md": "extending.md",
     "CHANGELOG.md": "changes.md",
     "benchmarks/README.md": "benchmarks.md",
@@ -37,9 +40,11 @@ PAGES = {
 
 
 def on_files(files: Files, *, config: Any) -> Files:
-    """Draw the pictures."""
+    """Draw the pictures, and make pages of the notebooks."""
     for name, draw in PICTURES.items():
         files.append(File.generated(config, f"pictures/{name}.svg", content=as_svg(draw())))
+    for name, content in pages_of(ROOT / "notebooks").items():
+        files.append(File.generated(config, name, content=content.decode() if name.endswith(".md") else content))
     return files
 
 
@@ -121,6 +126,8 @@ def page_of(target: str, name: str) -> str:
         return PAGES[f"{whole}{mark}{anchor}"]
     if not anchor and whole in PAGES:
         return PAGES[whole]
+    if whole.startswith("notebooks" + os.sep) and whole.endswith(".ipynb") and (ROOT / whole).is_file():
+        return whole.removesuffix(".ipynb") + ".md"
     if whole.startswith("docs" + os.sep) and (ROOT / whole).is_file():
         return whole.removeprefix("docs" + os.sep) + mark + anchor
     raise PluginError(f"include: {name} links to {target}, which stands nowhere in the book")

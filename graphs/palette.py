@@ -13,10 +13,18 @@ from typing import Any
 
 __all__ = ["BLUE", "GREY", "GRID", "INK", "NO_LABEL", "ORANGE", "PALE", "Look", "bare", "ink_on", "looks"]
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b7280"
-"""Of what is no emotion: the first, the second, and what stands back."""
-INK, GRID, PALE = "#1f2937", "#e5e7eb", "#f3f4f6"
-"""Of text, of lines behind, of areas behind."""
+BLUE = "#0072B2"
+"""Of what is no emotion: the first."""
+ORANGE = "#D55E00"
+"""The second."""
+GREY = "#6b7280"
+"""What stands back."""
+INK = "#1f2937"
+"""Of text."""
+GRID = "#e5e7eb"
+"""Of lines behind."""
+PALE = "#f3f4f6"
+"""Of areas behind."""
 
 _GREEN, _PINK, _SKY, _YELLOW, _AMBER, _BROWN, _STONE = "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#E69F00", "#8b5e3c", "#9ca3af"
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["PictureKind", "as_bytes", "kind_of", "save", "short", "styled"]
 
 PictureKind = Literal["svg", "png", "pdf"]
+"""Of a file."""
 _RULES: Any = {
     "text.parse_math": False,  # a speaker may be called $\frac
     "svg.fonttype": "path",

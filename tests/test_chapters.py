@@ -167,9 +167,11 @@ def test_columns_of_utterances():
 
 
 def test_looking_at_a_store(demo, monkeypatch):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "looking.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "looking.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     monkeypatch.chdir(demo.parent)
     scope: dict[str, Any] = {}
-    exec(compile(block, "looking.md", "exec"), scope)
+    for block in blocks:
+        exec(compile(block, "looking.md", "exec"), scope)
     assert scope["store"].manifest["correlations"]
     assert scope["graph"].num_edges(("text", "same", "text")) > 0
+    assert len(scope["explainer"].without_utterances()) > 2

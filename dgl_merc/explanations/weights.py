@@ -37,7 +37,10 @@ def weight_table(seen: Mapping[str, Seen], *, heads: bool = False) -> pd.DataFra
     Returns:
         Columns :data:`WEIGHT_COLUMNS`: ``weight`` is the mean over heads, ``edge`` the edge's number within its type and dialogue.
     """
-    frames = [pd.DataFrame(columns=list(WEIGHT_COLUMNS))] if not seen else []
+    frames = []
+    if not seen:
+        numbers = dict.fromkeys(("dialogue", "src", "dst", "edge"), "int64")
+        return pd.DataFrame(columns=list(WEIGHT_COLUMNS)).astype({**numbers, "weight": "float64"})
     for part, (structure, weights) in seen.items():
         for edge_type, values in weights.items():
             several = values[:, None] if values.ndim == 1 else values

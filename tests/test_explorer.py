@@ -21,6 +21,7 @@ from dgl_merc.corpus import Corpus
 from dgl_merc.errors import InputError
 from dgl_merc.explanations import Explainer, explore_run, explore_store, exploring
 from dgl_merc.graphs import edge_table
+from dgl_merc.graphs.palette import ink_on, looks
 from dgl_merc.reports.explorer import Explored, Subject, as_json, pack_edges, write_explorer
 from dgl_merc.training.run_folder import SavedRun, open_run
 
@@ -218,23 +219,11 @@ def test_the_policy_names_script_and_style_and_nothing_else(built_store, tmp_pat
         assert way not in page
 
 
-def test_classes_are_told_apart_by_letters_and_contrast():
-    names = ["neutral", "sad", "surprise", "surprised", "joy", "Joy", "x1", "x2", "x3", "x4", "x5"]
-    from dgl_merc.reports.explorer import _looks
-
-    looks = _looks(names)
-    assert len({look["letters"].lower() for look in looks}) == len(names)
-    assert [look["letters"] for look in looks[:2]] == ["N", "Sa"]
-    assert len({look["colour"] for look in looks[:9]}) == 9
-    for look in looks:
-        light, dark = sorted((luminance(look["colour"]), luminance(look["ink"])), reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 4.5
-
-
-def luminance(colour: str) -> float:
-    channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+def test_classes_look_as_in_every_picture(built_store, tmp_path):
+    said = data_of(page_of(built_store, tmp_path / "page.html"))["about"]["classes"]
+    there = looks([c["name"] for c in said])
+    assert [(c["colour"], c["letters"]) for c in said] == [(look.colour, look.letters) for look in there.values()]
+    assert {c["ink"] for c in said} == {ink_on(c["colour"]) for c in said}
 
 
 def test_numbers_that_json_has_not_are_refused():

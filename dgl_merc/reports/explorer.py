@@ -19,7 +19,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from markupsafe import Markup
 
 from dgl_merc.corpus import presence_column
 from dgl_merc.graphs import RELATIONS
+from dgl_merc.graphs.palette import ink_on, looks
 from dgl_merc.reports.page import render
 
 __all__ = ["MOST_BYTES", "Explored", "Subject", "as_json", "pack_edges", "write_explorer"]
@@ -164,7 +165,10 @@ def _about(subject: Subject, kinds: _Kinds, left: str) -> dict[str, Any]:
         "title": subject.title,
         "kind": subject.kind,
         "facts": dict(subject.facts),
-        "classes": [{"name": name, **look} for name, look in zip(subject.classes, _looks(subject.classes), strict=True)],
+        "classes": [
+            {"name": name, "colour": look.colour, "ink": ink_on(look.colour), "letters": look.letters}
+            for name, look in looks(subject.classes).items()
+        ],
         "modalities": list(subject.modalities),
         "kinds": kinds.to_json(),
         "notes": [*subject.notes, *([left] if left else [])],
@@ -258,28 +262,3 @@ def pack_edges(n: int, src: npt.NDArray[np.int64], dst: npt.NDArray[np.int64], w
 
 def _base64(numbers: npt.NDArray[np.uint8]) -> str:
     return base64.b64encode(numbers.tobytes()).decode("ascii")
-
-
-_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2", "#8b5e3c")
-_GREY = "#9ca3af"
-
-
-def _looks(classes: Sequence[str]) -> list[dict[str, str]]:
-    """Class by class: a colour (Okabe and Ito's), the ink that is read on it, and letters that no other has."""
-    others: Iterator[str] = iter(())
-    found = []
-    for name in classes:
-        letters = next((name[:k].capitalize() for k in (1, 2, 3) if sum(o[:k].lower() == name[:k].lower() for o in classes) == 1), None)
-        colour = _GREY if name.startswith("neu") else next(others, None)
-        if colour is None:
-            others = iter(_COLOURS)
-            colour = next(others)
-        found.append({"colour": colour, "ink": _ink_on(colour), "letters": letters or str(classes.index(name) + 1)})
-    return found
-
-
-def _ink_on(colour: str) -> str:
-    """Black or white, whichever has the greater contrast (WCAG 2.2, relative luminance)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#000000" if luminance > 0.179 else "#ffffff"

@@ -111,6 +111,10 @@ def test_lists_are_one_stop_of_the_tab_key_and_arrows_move_in_them(page, run_htm
     page.press("End")
     assert page.text("#name") == "test/3"
     page.ask("document.querySelector('#turns [tabindex=\"0\"]').focus()")
+    for key in ("Enter", " "):
+        page.press(key)
+        assert page.text(CHOSEN) == "#0"
+        page.press("Escape")
     page.press("ArrowDown", "ArrowDown", "ArrowUp")
     assert page.ask("document.activeElement.querySelector('.place').textContent") == "#1" == page.text(CHOSEN)
     page.press("Tab")

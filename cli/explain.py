@@ -57,7 +57,7 @@ def explain(
     model's graphs and attentions: exactly, by asking the model again. DIALOGUE is the name of a dialogue, or its number: of SOURCE (a
     store, the folder of a corpus, a CSV or JSON lines), or, without one, of the corpus that RUN was trained on.
     """
-    from dgl_merc.cli.console import print_line, print_notes, print_table
+    from dgl_merc.cli.console import print_line, print_notes, print_table, progress_bar
     from dgl_merc.explanations import Explainer
     from dgl_merc.explanations.explainer import strongest
     from dgl_merc.explanations.pictures import pictures_of
@@ -73,7 +73,8 @@ def explain(
     if utterance is not None:
         at_position(explainer, utterance)
     weights = explainer.weights(heads=heads)
-    effects = explainer.effects(strongest(weights, count, utterance))
+    with progress_bar("explain", "edges") as report:
+        effects = explainer.effects(strongest(weights, count, utterance), report)
     if utterance is not None:
         effects = effects[effects["utterance"] == utterance].reset_index(drop=True)
     title = f"{explainer.dialogue_id}, {len(explainer.utterances)} utterances, as {run} sees it"

@@ -280,7 +280,10 @@ def test_in_portions_it_is_the_same(explained, monkeypatch):
     edges = strongest(explainer.weights(), 3)
     whole = explainer.effects(edges)
     monkeypatch.setattr(deletion, "_UTTERANCES", 3 * len(explainer.utterances))
-    pd.testing.assert_frame_equal(explainer.effects(edges), whole, atol=2e-6, rtol=0)
+    told: list[tuple[int, int]] = []
+    pd.testing.assert_frame_equal(explainer.effects(edges, lambda *said: told.append(said)), whole, atol=2e-6, rtol=0)
+    assert told[-1] == (len(edges), len(edges))
+    assert max(b - a for (a, _), (b, _) in zip(told, told[1:], strict=False)) <= 3, "more at once than there is room for"
 
 
 def test_the_strongest_of_each_kind():

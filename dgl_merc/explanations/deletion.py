@@ -7,7 +7,7 @@ numbers and recurrent states are those of a dialogue in which nobody said it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ __all__ = ["Deletion", "answers", "lacking_each", "without_edges", "without_moda
 Answers = npt.NDArray[np.float32]
 Deletion = tuple[str, EdgeType, int]
 """An edge of a part of a model: part, edge type, and its number within the dialogue."""
+Progress = Callable[[int, int], None]
 
 _UTTERANCES, _EDGES = 4096, 1 << 21  # of all the copies of a dialogue that are asked at once
 
@@ -37,7 +38,14 @@ def answers(model: Model, data: DialogueData, batch: Batch, probe: Probe | None 
 
 
 def without_edges(
-    model: Model, data: DialogueData, dialogue: int, edges: Sequence[Deletion], sees: Probe, *, device: str = "cpu"
+    model: Model,
+    data: DialogueData,
+    dialogue: int,
+    edges: Sequence[Deletion],
+    sees: Probe,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> Answers:
     """What a model answers without each of some edges, one at a time.
 
@@ -48,6 +56,7 @@ def without_edges(
         edges: K of them.
         sees: a probe of this dialogue alone, for the number of its edges.
         device: where the model is.
+        progress: called with (edges done, edges in all).
 
     Returns:
         [K, U, outputs].
@@ -55,6 +64,7 @@ def without_edges(
     length = int(data.corpus.lengths[dialogue])
     found = np.zeros((len(edges), length, data.task.outputs), dtype=np.float32)
     assert sees.seen is not None
+    done = 0
     for part, edge_type in dict.fromkeys((part, edge_type) for part, edge_type, _ in edges):
         here = [k for k, edge in enumerate(edges) if edge[:2] == (part, edge_type)]
         count = len(ends_of(sees.seen[part].structure, edge_type)[0])
@@ -65,6 +75,9 @@ def without_edges(
             probe = Probe({part: {edge_type: keep.flatten().to(device)}}, None)
             batch = data.batch(np.full(len(some), dialogue))
             found[some] = answers(model, data, batch, probe, device=device).reshape(len(some), length, -1)
+            done += len(some)
+            if progress:
+                progress(done, len(edges))
     return found
 
 

@@ -12,7 +12,7 @@ import torch
 
 from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.errors import InputError, at
-from dgl_merc.explanations.deletion import Answers, Deletion, without_edges, without_modalities, without_utterances
+from dgl_merc.explanations.deletion import Answers, Deletion, Progress, without_edges, without_modalities, without_utterances
 from dgl_merc.explanations.weights import LIKENESS, weight_table
 from dgl_merc.graphs import Structure, edge_table, utterance_table
 from dgl_merc.graphs.weights import feature_weights
@@ -129,11 +129,12 @@ class Explainer:
         found = without_utterances(self.model, self.data, self.dialogue, device=self.device)
         return self._effects(pd.DataFrame({"removed": "utterance", "position": np.arange(len(found))}), found)
 
-    def without_edges(self, edges: pd.DataFrame) -> pd.DataFrame:
+    def without_edges(self, edges: pd.DataFrame, progress: Progress | None = None) -> pd.DataFrame:
         """What each answer becomes without an edge in its part of the model: ``removed`` is ``edge``.
 
         Args:
             edges: some rows of :meth:`weights`, K of them; one direction each.
+            progress: called with (edges done, edges in all).
 
         Raises:
             ValueError: rows of a part along whose edges nothing flows (``likeness``), or of a node to itself in the graph.
@@ -143,12 +144,12 @@ class Explainer:
             raise ValueError(f"edges must be such as can be taken away, got {fixed.iloc[0]['part']}, {fixed.iloc[0]['relation']}")
         rows = edges[["part", "source", "relation", "target", "edge"]].itertuples(index=False, name=None)
         deletions: list[Deletion] = [(part, (source, relation, target), int(edge)) for part, source, relation, target, edge in rows]
-        found = without_edges(self.model, self.data, self.dialogue, deletions, self._found[2], device=self.device)
+        found = without_edges(self.model, self.data, self.dialogue, deletions, self._found[2], device=self.device, progress=progress)
         return self._effects(edges[list(_EDGE)].assign(removed="edge"), found)
 
-    def effects(self, edges: pd.DataFrame) -> pd.DataFrame:
-        """All of these, of some edges: :data:`EFFECT_COLUMNS`."""
-        parts = [self.without_modalities(), self.without_nodes(), self.without_utterances(), self.without_edges(edges)]
+    def effects(self, edges: pd.DataFrame, progress: Progress | None = None) -> pd.DataFrame:
+        """All of these, of some edges: :data:`EFFECT_COLUMNS`. Arguments as :meth:`without_edges`."""
+        parts = [self.without_modalities(), self.without_nodes(), self.without_utterances(), self.without_edges(edges, progress)]
         return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -283,7 +284,7 @@ def test_in_portions_it_is_the_same(explained, monkeypatch):
     told: list[tuple[int, int]] = []
     pd.testing.assert_frame_equal(explainer.effects(edges, lambda *said: told.append(said)), whole, atol=2e-6, rtol=0)
     assert told[-1] == (len(edges), len(edges))
-    assert max(b - a for (a, _), (b, _) in zip(told, told[1:], strict=False)) <= 3, "more at once than there is room for"
+    assert max(b - a for (a, _), (b, _) in itertools.pairwise(told)) <= 3, "more at once than there is room for"
 
 
 def test_the_strongest_of_each_kind():

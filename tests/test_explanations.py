@@ -14,21 +14,21 @@ import pytest
 import torch
 from explain_cases import CASES, SmallRuns
 from predict_cases import spoken
-from sentiment_cases import run as fit_scores
-from sentiment_cases import scored_corpus
 
 from dgl_merc.corpus import Corpus
 from dgl_merc.errors import InputError
 from dgl_merc.explanations import Explainer
 from dgl_merc.explanations.explainer import EFFECT_COLUMNS, strongest
 from dgl_merc.explanations.masks import masked_edges, masked_nodes
+from dgl_merc.explanations.weights import weight_table
 from dgl_merc.graphs import Structure
 from dgl_merc.inference import Predictor, Utterance
 from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn
 from dgl_merc.kernels.semantic_attention import semantic_attention_loop
+from dgl_merc.layers import Probe
 from dgl_merc.layers.probe import complete
 from dgl_merc.models import MODELS
-from dgl_merc.training.run_folder import SavedRun, open_run
+from dgl_merc.training.run_folder import SavedRun
 
 PARTS = {
     "bilstm": set(),
@@ -260,6 +260,23 @@ def test_without_a_modality_is_a_conversation_that_never_had_it(name, explained,
     assert every["effect"].abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["mglra", "sgrnet"])
+def test_what_is_left_out_weighs_nothing_and_the_rest_shares_its_part(name, explained):
+    explainer = explained[name]
+    edge = strongest(explainer.weights(), 1).query("relation in ('cross', 'pair')").iloc[0]
+    edge_type = (edge["source"], edge["relation"], edge["target"])
+    same = strongest(explainer.weights(), None).groupby(EDGE).size()
+    keep = torch.ones(int(same[edge["part"], *edge_type]), dtype=torch.bool)
+    keep[edge["edge"]] = False
+    probe, batch = Probe({edge["part"]: {edge_type: keep}}), explainer.data.batch(np.array([explainer.dialogue]))
+    with torch.inference_mode():
+        explainer.model(batch.structure, batch.features, probe=probe)
+    found = weight_table({edge["part"]: probe.seen[edge["part"]]})
+    rows = found[(found["source"] == edge["source"]) & (found["target"] == edge["target"]) & (found["dst"] == edge["dst"])]
+    assert rows.loc[rows["edge"] == edge["edge"], "weight"].tolist() == [0.0]
+    assert rows["weight"].sum() == pytest.approx(1, abs=1e-6)
+
+
 def test_effects_stand_in_one_table(explained):
     explainer = explained["mglra"]
     edges = strongest(explainer.weights(), 1)
@@ -353,15 +370,3 @@ def test_one_utterance_and_nothing_beside_it(runs, corpus, shortest):
         assert not len(explainer.without_utterances())
         effects = explainer.effects(strongest(explainer.weights(), 5))
         assert set(effects["removed"]) >= {"modality", "node"}
-
-
-def test_of_scores(tmp_path):
-    corpus = scored_corpus()
-    fit_scores(corpus, tmp_path / "scores", "score", "sgrnet")
-    run = open_run(tmp_path / "scores")
-    explainer = Explainer(run, corpus, int(corpus.in_split("test")[0]))
-    table = explainer.utterances
-    effects = explainer.without_modalities()
-    assert np.allclose(effects["before"][: len(table)], table["predicted_score"])
-    assert set(effects["then"]) <= {"negative", "positive"}
-    assert (effects["then"] == np.where(effects["after"] > 0, "positive", "negative")).all()

@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from sentiment_cases import LEARN, SMALL, left, read, run
 
 from dgl_merc.corpus import Corpus, Target
 from dgl_merc.errors import InputError
+from dgl_merc.explanations import Explainer
+from dgl_merc.explanations.summary import overview
 from dgl_merc.training.run_folder import add_test, open_run
 
 pytestmark = pytest.mark.xdist_group("sentiment")  # its runs are made once
@@ -121,3 +124,12 @@ def test_damaged_predictions_are_said(made, tmp_path, change, message):
     change(pd.read_parquet(out / "predictions.parquet")).to_parquet(out / "predictions.parquet", index=False)
     with pytest.raises(InputError, match=message):
         _ = open_run(out).predictions
+
+
+def test_a_run_of_scores_is_explained_by_scores(corpus, made):
+    explainer = Explainer(open_run(made["sgrnet", "score"]), corpus, int(corpus.in_split("test")[0]))
+    table, effects = explainer.utterances, explainer.without_modalities()
+    assert np.allclose(effects["before"][: len(table)], table["predicted_score"])
+    assert (effects["then"] == np.where(effects["after"] > 0, "positive", "negative")).all()
+    assert effects["effect"].abs().max() > 1e-4
+    assert "score" in overview(explainer, effects)

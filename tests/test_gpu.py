@@ -1,4 +1,4 @@
-"""On a GPU, with the DGL that computes on the CPU alone: fit, evaluate, predict and stream give what they give on the CPU."""
+"""On a GPU, with the DGL that computes on the CPU alone: fit, evaluate, predict, stream and explain give what they give on the CPU."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from helpers import SMALL_SGRNET
 from predict_cases import small_corpus, spoken
 
 from dgl_merc.corpus import Corpus
+from dgl_merc.explanations import Explainer
+from dgl_merc.explanations.explainer import strongest
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.inference import Predictor, Utterance
 from dgl_merc.inference.stream import Stream
@@ -74,6 +76,16 @@ def test_a_run_made_there_is_one_made_here(preset, corpus, tmp_path):
         answer = stream.answer(Utterance(o["dialogue_id"], o["speaker"], vectors))
         found = list(answer["probabilities"].values())
         np.testing.assert_allclose(found, row[[f"p_{c}" for c in answer["probabilities"]]].to_numpy(dtype=float), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("preset", MODELS)
+def test_an_explanation_made_there_is_one_made_here(preset, corpus, tmp_path):
+    saved = open_run(fitted(corpus, tmp_path / "there", preset, "cuda"))
+    here, there = (Explainer(saved, corpus, int(corpus.in_split("test")[0]), device=device) for device in ("cpu", "cuda"))
+    weights = here.weights()
+    np.testing.assert_allclose(there.weights()["weight"], weights["weight"], rtol=0, atol=1e-4)
+    edges = strongest(weights, 1)
+    np.testing.assert_allclose(there.effects(edges)["effect"], here.effects(edges)["effect"], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("preset", ["mglra", "sgrnet"])

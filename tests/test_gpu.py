@@ -27,6 +27,8 @@ pytestmark = pytest.mark.gpu
 
 EXACT = [
     "training.max_epochs=2",
+    "training.max_steps=0",
+    "training.eval_every=0",
     "training.batch_size=5",
     "training.lr=.01",
     "model.dropout=0",

@@ -39,25 +39,29 @@ def console() -> Console:
 
 
 def print_table(frame: pd.DataFrame, title: str) -> None:
-    """A data frame, its index as the first column; every cell is printed as it is, but for what would command a terminal."""
+    """A data frame, its index as the first column; all is printed as it is, but for what would command a terminal."""
     out = console()
-    out.print(Text(title, style="bold"), soft_wrap=True)  # not the table's own title, which is padded to the table's width
+    out.print(Text(_harmless(title), style="bold"), soft_wrap=True)  # not the table's own title, which is padded to the table's width
     table = Table(box=_box(out))
     table.add_column(Text(str(frame.index.name or "")))
     for column in frame.columns:
-        table.add_column(Text(str(column)), justify="right")
+        table.add_column(_cell(column), justify="right")
     for name, row in zip(frame.index, frame.itertuples(index=False), strict=True):
         table.add_row(_cell(name), *map(_cell, row))
     out.print(table)
 
 
 def _cell(value: object) -> Text:
-    return Text("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value)))
+    return Text(_harmless(str(value)))
+
+
+def _harmless(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def print_line(text: str) -> None:
-    """A line as it is: no markup, no wrapping."""
-    console().print(Text(text), soft_wrap=True)
+    """A line as it is, but for what would command a terminal: no markup, no wrapping."""
+    console().print(Text(_harmless(text)), soft_wrap=True)
 
 
 def print_notes(notes: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgl_merc.cli.options import Number
 from dgl_merc.errors import InputError, at
 
 if TYPE_CHECKING:
@@ -35,14 +36,14 @@ _KINDS = ("svg", "png", "pdf")
 )
 @click.option("--format", "kind", type=click.Choice(_KINDS), help="[default: by the file's name; of a folder, svg]")
 @click.option("--edges", "types", multiple=True, metavar="SOURCE-RELATION-TARGET", help="Edge types, such as text-same-text. Repeatable.")
-@click.option("--threshold", type=float, help="Of a timeline: arcs for edges of at least this weight.")
+@click.option("--threshold", type=Number(0, 1), help="Of a timeline: arcs for edges of at least this weight.")
 @click.option("--strongest", type=click.IntRange(0), help="Of a timeline: so many arcs, the heaviest.  [default: two an utterance]")
 @click.option("--by", type=click.Choice(["speaker", "type"]), default="speaker", show_default=True, help="What the colour of an arc says.")
 @click.option("--times", is_flag=True, help="Of a timeline: utterances stand where they were said, in seconds.")
 @click.option("--target", help="Whose labels are shown.  [default: the corpus's first]")
-@click.option("--mask-rate", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of the mask: which share is dropped.")
+@click.option("--mask-rate", type=Number(0, 1), default=0.5, show_default=True, help="Of the mask: which share is dropped.")
 @click.option("--mask-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the mask.")
-@click.option("--width", type=click.FloatRange(3, 60), help="Of timeline, adjacency and mask, in inches.")
+@click.option("--width", type=Number(3, 60), help="Of timeline, adjacency and mask, in inches.")
 @click.option("--force", is_flag=True, help="Replace files.")
 def draw(store: Path, dialogue: str, out: Path | None, pictures: tuple[str, ...], kind: str | None, force: bool, **options: Any) -> None:
     """Draw the graph of a dialogue: a timeline, the adjacency, how weights fall, and what a mask leaves.

@@ -141,9 +141,10 @@ def _print_transitions(survey: stats.Survey, *, in_full: bool) -> None:
         if part["count"].sum():
             wide = part.pivot_table(index="from", columns="to", values="probability", sort=False, dropna=False)
             turns = part.groupby("from", sort=False)["count"].sum()
-            wide.loc["(by chance)"] = part.groupby("to", sort=False)["expected"].first()
-            shown = _rounded(wide, dict.fromkeys(wide.columns, 2))
-            shown.insert(0, "turns", [str(n) for n in turns] + [str(turns.sum())])
+            chance = part.groupby("to", sort=False)["expected"].first().rename("(by chance)")
+            shown = _rounded(pd.concat([wide, chance.to_frame().T]).rename_axis("from"), dict.fromkeys(wide.columns, 2))
+            # a class may be called as this row or column is
+            shown.insert(0, "turns", [str(n) for n in turns] + [str(turns.sum())], allow_duplicates=True)
             print_table(shown, f"What follows, {kind}, {split}")
 
 

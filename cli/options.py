@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dgl_merc.errors import InputError
 
-__all__ = ["DEVICE", "JOBS", "SEEDS", "SET", "STORE", "THREADS", "choose_device", "choose_jobs", "seeds_from", "started"]
+__all__ = ["DEVICE", "JOBS", "SEEDS", "SET", "STORE", "THREADS", "Number", "choose_device", "choose_jobs", "seeds_from", "started"]
 
 SEEDS = (1 << 32) - 1
 """The greatest seed."""
@@ -33,6 +35,17 @@ THREADS = click.option(
 """Of each run."""
 JOBS = click.option("--jobs", type=click.IntRange(1, 1024), help="Runs at once.  [default: one per free CPU; one on a GPU]")
 """Runs beside each other."""
+
+
+class Number(click.FloatRange):
+    """A number in a range; NaN is in none, infinity only in one without an end there."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Of a word."""
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return found
 
 
 def started() -> tuple[int, int]:

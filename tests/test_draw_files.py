@@ -291,6 +291,9 @@ def test_bad_input_is_one_line(store, tmp_path, monkeypatch):
         ("0", "--out", store / "a.svg"): "which holds manifest.json",
         ("0", *out, "--mask-rate", 2): "--mask-rate",
         ("0", *out, "--width", 1): "--width",
+        ("0", *out, "--width", "nan"): "'nan' is not a number",
+        ("0", *out, "--threshold", "nan"): "'nan' is not a number",
+        ("0", *out, "--mask-rate", "nan"): "'nan' is not a number",
     }
     for arguments, said in cases.items():
         assert_one_line(run("draw", store, *arguments), said)

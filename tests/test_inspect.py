@@ -163,7 +163,25 @@ def test_targets(tmp_path):
     assert_one_line(run("inspect", store, "--target", "mood"), "no target 'mood'; there are emotion, score")
 
 
+def test_classes_may_be_called_as_what_stands_beside_them(tmp_path):
+    names = ("turns", "(by chance)", "from")
+    store = built(tmp_path, talk(emotion=["turns", "(by chance)", "from"]), targets={"emotion": Target("classes", names)})
+    lines = good("inspect", store, "--split", "dev")
+    start = lines.index("What follows, other speaker, dev")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 :][:6] if line.startswith("|")]
+    assert rows == [
+        ["from", "turns", *names],
+        ["turns", "1", "0.00", "1.00", "0.00"],
+        ["(by chance)", "0", "–", "–", "–"],
+        ["from", "0", "–", "–", "–"],
+        ["(by chance)", "1", "0.00", "1.00", "0.00"],
+    ]
+
+
 def test_a_text_does_not_command_the_terminal(tmp_path):
+    named = built(tmp_path / "named", talk(dialogue_id=["\x1b[31m", "\x1b[31m", "b"], emotion=["joy"] * 3))
+    out = "\n".join(good("inspect", named, "--dialogue", "0"))
+    assert "\nDialogue �[31m (dev): " in out
     store = built(
         tmp_path, talk(emotion=["joy"] * 3, text=["\x1b[31mred\x07", "two\nlines", "x" * 200], speaker=["\x1b]0;t\x07", "y", "x"])
     )

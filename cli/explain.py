@@ -62,16 +62,27 @@ def explain(
     from dgl_merc.explanations.explainer import strongest
     from dgl_merc.explanations.pictures import pictures_of
     from dgl_merc.explanations.source import corpus_for
-    from dgl_merc.explanations.summary import at_position, in_words, overview, strongest_effects, write_explanation
+    from dgl_merc.explanations.summary import (
+        at_position,
+        check_explainable,
+        check_place,
+        in_words,
+        overview,
+        strongest_effects,
+        write_explanation,
+    )
     from dgl_merc.training.run_folder import open_run
 
     count = how_many(edges)
+    if out:
+        check_place(out)
     saved = open_run(run)
     device = choose_device(device, threads)
     corpus = corpus_for(saved, source, features)
     explainer = Explainer(saved, corpus, dialogue, device=device)
     if utterance is not None:
         at_position(explainer, utterance)
+    check_explainable(explainer)
     weights = explainer.weights(heads=heads)
     with progress_bar("explain", "edges") as report:
         effects = explainer.effects(strongest(weights, count, utterance), report)

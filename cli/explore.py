@@ -25,7 +25,7 @@ __all__ = ["explore"]
 @click.argument("place", metavar="RUN_OR_STORE", type=click.Path(path_type=Path))
 @STORE
 @click.option("--out", type=click.Path(path_type=Path), default=Path("explorer.html"), show_default=True, help="The page to write.")
-@click.option("--dialogue", "names", metavar="ID", multiple=True, help="Show this dialogue. Repeatable.  [default: all]")
+@click.option("--dialogue", "names", metavar="ID", multiple=True, help="Show this dialogue, by name or number. Repeatable.  [default: all]")
 @click.option("--split", type=click.Choice(["train", "dev", "test"]), help="Show this split alone.")
 @click.option("--force", is_flag=True, help="Replace the page.")
 def explore(place: Path, store: Path | None, out: Path, names: tuple[str, ...], split: str | None, force: bool) -> None:
@@ -48,6 +48,8 @@ def explore(place: Path, store: Path | None, out: Path, names: tuple[str, ...], 
             raise InputError(f"{at(store)}expected one store, found another beside {place}; leave it out")
         opened = open_store(place)
         subject, dialogues = explore_store(opened, _numbers(opened.corpus, names, split))
+    elif (place / "corpus.json").is_file():
+        raise InputError(f"{at(place)}expected a run or a store, found a corpus; `dglmerc build-graphs` makes a store of it")
     else:
         saved = open_run(place)
         corpus = corpus_of(saved, store)
@@ -74,10 +76,7 @@ def _numbers(corpus: Corpus, names: tuple[str, ...], split: str | None) -> npt.N
     """
     import numpy as np
 
-    number = {name: k for k, name in enumerate(corpus.dialogue_ids)}
-    if missing := [name for name in names if name not in number]:
-        raise InputError(f"{at(corpus.path or corpus.name)}no dialogue {missing[0]!r} among its {len(corpus)}")
-    found = np.array(sorted({number[name] for name in names}) if names else range(len(corpus)), dtype=np.int64)
+    found = np.array(sorted({corpus.number(name) for name in names}) if names else range(len(corpus)), dtype=np.int64)
     if split:
         found = found[corpus.splits[found] == split]
         if not len(found):

@@ -21,6 +21,7 @@ from dgl_merc.errors import InputError, InUseError, at
 __all__ = [
     "check_file",
     "check_free",
+    "check_replaceable",
     "file_record",
     "json_bytes",
     "locked",
@@ -278,6 +279,16 @@ def recover(out: Path) -> None:
             shutil.rmtree(left)
 
 
+def check_replaceable(out: Path, replaces: str) -> None:
+    """Whether :func:`replaced_folder` may take this place.
+
+    Raises:
+        InputError: something else is there.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / replaces).is_file():
+        raise InputError(f"{at(out)}expected a new folder or one with {replaces} in it, found something else; name another folder")
+
+
 @contextmanager
 def replaced_folder(out: Path, replaces: str) -> Iterator[Path]:
     """A folder to fill that takes the place of an earlier one of its kind: what can be made again at any time.
@@ -291,8 +302,7 @@ def replaced_folder(out: Path, replaces: str) -> Iterator[Path]:
     """
     with locked(out, "writing it"):
         recover(out)
-        if out.is_dir() and any(out.iterdir()) and not (out / replaces).is_file():
-            raise InputError(f"{at(out)}expected a new folder or one with {replaces} in it, found something else; name another folder")
+        check_replaceable(out, replaces)
         with new_folder(out, force=True) as folder:
             yield folder
 

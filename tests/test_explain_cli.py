@@ -13,7 +13,7 @@ from explain_cases import SmallRuns
 from predict_cases import spoken, write_csv, write_lines
 
 from dgl_merc.corpus import Corpus
-from dgl_merc.explanations import Explainer, deletion
+from dgl_merc.explanations import Explainer, deletion, explainer, summary
 from dgl_merc.training.run_folder import open_run
 
 pytestmark = pytest.mark.xdist_group("explanations")
@@ -32,13 +32,13 @@ def mglra(small_runs: SmallRuns) -> Path:
 def test_it_prints_what_it_writes(mglra, corpus, tmp_path):
     name = corpus.dialogue_ids[int(corpus.in_split("dev")[0])]
     printed = good("explain", mglra, name, "--edges", 2, "--out", tmp_path / "why")
-    explainer = Explainer(open_run(mglra), corpus, name)
-    length = len(explainer.utterances)
+    found_by = Explainer(open_run(mglra), corpus, name)
+    length = len(found_by.utterances)
     assert printed[0] == f"{name}, {length} utterances, as {mglra} sees it"
     effects = pd.read_csv(tmp_path / "why/effects.csv")
     weights = pd.read_csv(tmp_path / "why/weights.csv")
     assert set(weights["part"]) == {"filter", *(f"attention, round {r}" for r in (1, 2, 3)), "graph", "likeness"}
-    expected = explainer.without_modalities()
+    expected = found_by.without_modalities()
     found = effects[effects["removed"] == "modality"]
     assert np.abs(found["effect"].to_numpy() - expected["effect"].to_numpy()).max() < 1e-6
     row = found[(found["utterance"] == 0) & (found["modality"] == "text")].iloc[0]
@@ -99,7 +99,21 @@ def test_bad_input_is_one_line(words, said, mglra, monkeypatch):
     assert_one_line(run("explain", mglra, *words), said)
 
 
-def test_a_place_that_holds_something_else(mglra, tmp_path):
+def test_a_place_that_holds_something_else(mglra, tmp_path, monkeypatch):
+    monkeypatch.setattr(deletion, "answers", None)  # nothing may be computed
     (tmp_path / "mine.txt").write_text("a poem")
     assert_one_line(run("explain", mglra, "0", "--edges", "0", "--out", tmp_path), "explanation.json")
+    assert_one_line(run("explain", mglra, "0", "--edges", "0", "--out", tmp_path / "mine.txt"), "found a file")
     assert (tmp_path / "mine.txt").read_text() == "a poem"
+    assert_one_line(run("explain", mglra, "0", "--out", mglra / "why"), "expected a place outside", "metrics.json")
+    assert not (mglra / "why").exists()
+
+
+def test_what_would_take_too_long_is_not_begun(mglra, monkeypatch):
+    monkeypatch.setattr(deletion, "answers", None)
+    monkeypatch.setattr(explainer, "MOST_EFFECTS", 1000)
+    assert_one_line(
+        run("explain", mglra, "0", "--edges", "all"), "expected at most 1,000 effects, found ", " answers each; name fewer edges"
+    )
+    monkeypatch.setattr(summary, "LONGEST", 2)
+    assert_one_line(run("explain", mglra, "0"), "dialogue train/0: expected at most 2 utterances, found ")

@@ -247,7 +247,7 @@ def call(*words: object) -> tuple[int, str]:
 def test_the_command(built_store, run, corpus, tmp_path):
     out = tmp_path / "new" / "page.html"
     store = built_store.path
-    code, said = call(store, "--out", out, "--dialogue", "dev/1", "--dialogue", "train/2")
+    code, said = call(store, "--out", out, "--dialogue", "dev/1", "--dialogue", "2")
     assert (code, [d["id"] for d in data_of(out)["dialogues"]]) == (0, ["train/2", "dev/1"])
     assert said.startswith("Explorer of 2 dialogues, 0.1 MiB: ")
     assert call(store, "--out", out)[1].endswith("is there already; name another file, or pass --force to replace it\n")
@@ -260,6 +260,7 @@ def test_the_command(built_store, run, corpus, tmp_path):
         (store, "--dialogue", "dev/1", "--split", "test"): "expected a dialogue of test, found none",
         (store, store): "expected one store, found another beside",
         (tmp_path / "new",): "expected the folder of a run",
+        (built_store.corpus.path,): "expected a run or a store, found a corpus",
         (run.path,): "its corpus was in memory",
     }.items():
         words = words if "--out" in words else (*words, "--out", tmp_path / "other.html")

@@ -21,11 +21,13 @@ from dgl_merc.layers.probe import ITSELF
 from dgl_merc.models import Model
 from dgl_merc.training.run_folder import SavedRun
 
-__all__ = ["EFFECT_COLUMNS", "Explainer", "strongest"]
+__all__ = ["EFFECT_COLUMNS", "MOST_EFFECTS", "Explainer", "strongest"]
 
 _EDGE = ("part", "source", "relation", "target", "src", "dst", "weight")
 EFFECT_COLUMNS = ("removed", "position", "modality", *_EDGE, "utterance", "predicted", "before", "after", "effect", "then")
 """The columns of every table of effects, in order."""
+MOST_EFFECTS = 1 << 22
+"""Rows of a table of effects: half a gigabyte."""
 
 
 class Explainer:
@@ -148,7 +150,17 @@ class Explainer:
         return self._effects(edges[list(_EDGE)].assign(removed="edge"), found)
 
     def effects(self, edges: pd.DataFrame, progress: Progress | None = None) -> pd.DataFrame:
-        """All of these, of some edges: :data:`EFFECT_COLUMNS`. Arguments as :meth:`without_edges`."""
+        """All of these, of some edges: :data:`EFFECT_COLUMNS`. Arguments as :meth:`without_edges`.
+
+        Raises:
+            InputError: more than :data:`MOST_EFFECTS`.
+        """
+        removals = len(self.modalities) + int(self._presence.sum()) + len(self._presence) + len(edges)
+        if (count := removals * len(self._presence)) > MOST_EFFECTS:
+            raise InputError(
+                f"{at(dialogue=self.dialogue_id)}expected at most {MOST_EFFECTS:,} effects, found {count:,}: {removals:,} removals "
+                f"({len(edges):,} of edges), {len(self._presence)} answers each; name fewer edges, or one utterance whose edges are removed"
+            )
         parts = [self.without_modalities(), self.without_nodes(), self.without_utterances(), self.without_edges(edges, progress)]
         return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 

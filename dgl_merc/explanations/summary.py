@@ -9,12 +9,24 @@ import pandas as pd
 
 from dgl_merc.errors import InputError, at
 from dgl_merc.explanations.explainer import EFFECT_COLUMNS, Explainer
-from dgl_merc.files import replaced_folder, write_bytes, write_json
+from dgl_merc.files import check_file, check_free, check_replaceable, replaced_folder, write_bytes, write_json
 
-__all__ = ["EXPLANATION", "at_position", "in_words", "overview", "strongest_effects", "write_explanation"]
+__all__ = [
+    "EXPLANATION",
+    "LONGEST",
+    "at_position",
+    "check_explainable",
+    "check_place",
+    "in_words",
+    "overview",
+    "strongest_effects",
+    "write_explanation",
+]
 
 EXPLANATION = "explanation.json"
 """The file that tells the folder of an explanation."""
+LONGEST = 1000
+"""Utterances of a dialogue that is explained: weights grow with their square, the time that all removals take with their cube."""
 _TEXT = 40  # characters
 _KINDS = {
     "modality": "modalities",
@@ -34,6 +46,28 @@ def at_position(explainer: Explainer, position: int) -> int:
     if not 0 <= position < count:
         raise InputError(f"{at(dialogue=explainer.dialogue_id)}expected the position of an utterance, 0 to {count - 1}, found {position}")
     return position
+
+
+def check_explainable(explainer: Explainer) -> None:
+    """Whether a dialogue is short enough for all of it to be taken away bit by bit.
+
+    Raises:
+        InputError: it is not.
+    """
+    count = len(explainer.utterances)
+    if count > LONGEST:
+        raise InputError(f"{at(dialogue=explainer.dialogue_id)}expected at most {LONGEST} utterances, found {count}; cut it into dialogues")
+
+
+def check_place(out: Path) -> None:
+    """Whether an explanation may be written there, asked before it is made.
+
+    Raises:
+        InputError: something else is there, or it is inside of a run, a corpus or a store.
+    """
+    check_replaceable(out, EXPLANATION)
+    check_free(out, force=True)
+    check_file(out / EXPLANATION, [], force=True)
 
 
 def overview(explainer: Explainer, effects: pd.DataFrame) -> pd.DataFrame:

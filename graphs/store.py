@@ -101,6 +101,10 @@ class Store:
     dialogues: pd.DataFrame
     _verified: set[str] = field(default_factory=set, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        graphs = "with graphs" if (self.dialogues["shard"] != "").any() else "without graphs"
+        return f"Store({str(self.path)!r}: {len(self.dialogues)} dialogues, {graphs}; {self.spec})"
+
     @cached_property
     def corpus(self) -> Corpus:
         """The corpus the store was made of.

@@ -7,7 +7,7 @@ take a Structure; :meth:`Structure.graph` makes the DGL heterograph of it for th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,6 +64,8 @@ class Structure:
     >>> s = Structure.of([2, 1], GraphSpec(("text", "audio")), presence=[[1, 1], [1, 0], [1, 1]], speakers=[0, 1, 0])
     >>> s.num_nodes("audio"), [t.tolist() for t in s.edges(("audio", "cross", "text"))]
     (2, [[0, 1], [0, 2]])
+    >>> s.with_spec(GraphSpec(("text", "audio"), causal=True))
+    Structure(2 dialogues, 3 utterances; nodes: text 3, audio 2; window=None, cross='utterance', past=10, future=10, causal=True)
     """
 
     lengths: Tensor
@@ -94,6 +96,11 @@ class Structure:
                 raise ValueError(f"{name} must be {list(shape)} {dtype}, got {list(tensor.shape)} {tensor.dtype}")
         if self.past is not None and (total != 1 or not self.spec.causal):
             raise ValueError(f"past is for one utterance and a causal spec, got {total} utterances and causal={self.spec.causal}")
+
+    def __repr__(self) -> str:
+        nodes = ", ".join(f"{m} {self.num_nodes(m)}" for m in self.spec.modalities)
+        spec = ", ".join(f"{name}={value!r}" for name, value in asdict(self.spec).items() if name != "modalities")
+        return f"Structure({self.num_dialogues} dialogues, {self.num_utterances} utterances; nodes: {nodes}; {spec})"
 
     @classmethod
     def of(

@@ -168,6 +168,11 @@ class Corpus:
         """The number of dialogues."""
         return len(self.lengths)
 
+    def __repr__(self) -> str:
+        said = ", ".join(f"{m} [{about.width}]" for m, about in self.modalities.items()) or "no modality"
+        targets = ", ".join(self.targets) or "none"
+        return f"Corpus({self.name}: {len(self)} dialogues, {len(self.utterances)} utterances; {said}; targets: {targets})"
+
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         """[B] utterances per dialogue."""

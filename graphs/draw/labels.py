@@ -122,7 +122,7 @@ def agreement(
             axes.axhline(100 * chance[edge_type], color=ORANGE, linewidth=1.3, linestyle="--", label="chance")
         axes.set_title(f"{name_of(edge_type, 30)}  ({int(count.sum())} edges)", fontsize=9, loc="left")
     name_axes(figure, grid, short(weight, 50), "% that join equal labels")
-    grid[0].set_ylim(bottom=0)
+    grid[0].set_ylim(0, 108 * table["equal"].max())  # room for the highest dot
     handles, said = grid[0].get_legend_handles_labels()
     figure.legend(handles, said, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure

@@ -1,14 +1,16 @@
 # Two commands on a fresh machine with Python 3.11 and make:
 #   make demo   builds the graphs of the embedded corpus, fits, and leaves a report in demo/run/report.html
 #   make test   runs ruff, mypy and the tests
-# Besides: make docs (the book, site/index.html), make coverage, make lint, make clean.
+# Besides: make docs (the book, site/index.html), make notebooks (executes notebooks/ and stores what they show), make coverage,
+# make lint, make clean.
 # Settings: PYTHON=python3.11, DGL=2.1.0 (another DGL, in its own venv), TORCH_INDEX=URL (PyTorch's CPU wheel index, on
-# Linux without a GPU), PYTEST_ARGS='-k corpus'.
+# Linux without a GPU), PYTEST_ARGS='-k corpus', NOTEBOOKS=03_inside_mglra (default: all).
 
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),python3)
 TORCH_INDEX ?=
 DGL ?=
 PYTEST_ARGS ?=
+NOTEBOOKS ?=
 
 VENV := .venv$(if $(DGL),-dgl-$(DGL))
 BIN := $(VENV)/bin
@@ -19,7 +21,7 @@ export PYTHONHASHSEED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint coverage docs clean
+.PHONY: demo test lint coverage docs notebooks clean
 
 demo: $(BIN)/.installed
 	$(BIN)/dglmerc import synthetic demo/corpus --force
@@ -36,6 +38,9 @@ lint: $(BIN)/.installed-dev
 
 docs: $(BIN)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+notebooks: $(BIN)/.installed-dev
+	$(BIN)/python tests/notebooks.py $(NOTEBOOKS)
 
 coverage: $(BIN)/.installed-dev
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)

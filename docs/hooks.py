@@ -44,7 +44,8 @@ def on_files(files: Files, *, config: Any) -> Files:
     for name, draw in PICTURES.items():
         files.append(File.generated(config, f"pictures/{name}.svg", content=as_svg(draw())))
     for name, content in pages_of(ROOT / "notebooks").items():
-        files.append(File.generated(config, name, content=content.decode() if name.endswith(".md") else content))
+        page = linked(content.decode(), name, "../") if name.endswith(".md") else content
+        files.append(File.generated(config, name, content=page))
     return files
 
 
@@ -86,9 +87,23 @@ def included(name: str, heading: str | None) -> str:
         raise PluginError(f"include: no file {name}")
     lines = path.read_text(encoding="utf-8").splitlines()
     text = "\n".join(lines[1:] if heading is None else part(lines, heading, name))
+    return linked(text, name).strip()
+
+
+def linked(text: str, name: str, up: str = "") -> str:
+    """A text of a file, with its links as the book has them.
+
+    Args:
+        text: Markdown.
+        name: of the file.
+        up: the way from its page to the top of the book.
+
+    Raises:
+        PluginError: a link that leads nowhere in the book.
+    """
     pieces = FENCED.split(text)  # prose, code, prose, ...
-    pieces[::2] = [LINK.sub(lambda found: f"[{found[1]}]({page_of(found[2], name)})", prose) for prose in pieces[::2]]
-    return "".join(pieces).strip()
+    pieces[::2] = [LINK.sub(lambda found: f"[{found[1]}]({up}{page_of(found[2], name)})", prose) for prose in pieces[::2]]
+    return "".join(pieces)
 
 
 def part(lines: list[str], heading: str, name: str) -> list[str]:

@@ -88,7 +88,7 @@ def smaller(png: str) -> str:
 
 
 def shown(cell: Any) -> list[tuple[str, str]]:
-    """What a cell shows, in order: (kind, content); pieces of one stream are one, and of a table its text counts."""
+    """What a cell shows, in order: (kind, content); pieces of one stream are one, and a table is there twice, as text and as HTML."""
     found: list[tuple[str, str]] = []
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
@@ -101,7 +101,7 @@ def shown(cell: Any) -> list[tuple[str, str]]:
         elif "image/png" in output.data:
             found.append(("picture", output.data["image/png"]))
         else:
-            found.append(("text", output.data["text/plain"]))
+            found += [("text", output.data[kind]) for kind in ("text/plain", "text/html") if kind in output.data]
     return found
 
 

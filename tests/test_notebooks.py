@@ -114,3 +114,5 @@ def test_a_cell_that_shows_more_or_fails_is_told_of() -> None:
         stored, fresh = (SimpleNamespace(cells=[cell(*part)]) for part in (before, after))
         assert len(differences(stored, fresh)) == 1
     assert shown(cell(text, text)) == [("stdout", "a\na\n")]
+    table = SimpleNamespace(output_type="execute_result", data={"text/plain": "a 1", "text/html": "<b>a</b> 1"})
+    assert shown(cell(table)) == [("text", "a 1"), ("text", "<b>a</b> 1")]

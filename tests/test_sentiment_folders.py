@@ -16,7 +16,7 @@ from sentiment_cases import LEARN, SMALL, left, read, run
 from dgl_merc.corpus import Corpus, Target
 from dgl_merc.errors import InputError
 from dgl_merc.explanations import Explainer
-from dgl_merc.explanations.summary import overview
+from dgl_merc.explanations.summary import in_words, overview
 from dgl_merc.training.run_folder import add_test, open_run
 
 pytestmark = pytest.mark.xdist_group("sentiment")  # its runs are made once
@@ -133,3 +133,4 @@ def test_a_run_of_scores_is_explained_by_scores(corpus, made):
     assert (effects["then"] == np.where(effects["after"] > 0, "positive", "negative")).all()
     assert effects["effect"].abs().max() > 1e-4
     assert "score" in overview(explainer, effects)
+    assert "of the other sign than the score, the answer leans on it" in in_words(explainer, effects)[0]

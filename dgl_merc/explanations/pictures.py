@@ -70,7 +70,8 @@ def shares_figure(utterances: pd.DataFrame, weights: pd.DataFrame, *, title: str
 def effects_figure(explainer: Explainer, effects: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw what each answer becomes without a modality and without another utterance: a column an answer, a row a removal.
 
-    Orange: the answer leans on it; blue: it speaks for something else. A dot: another class would be predicted. Crossed out: the utterance
+    Orange: without it the probability falls, the answer leans on it; blue: it speaks for something else. Of a score, orange is less of it,
+    blue more. A dot: another class would be predicted. Crossed out: the utterance
     itself, which has no answer where it was never said.
 
     Args:

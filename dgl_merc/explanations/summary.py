@@ -133,8 +133,11 @@ def strongest_effects(explainer: Explainer, effects: pd.DataFrame, count: int = 
 def in_words(explainer: Explainer, effects: pd.DataFrame) -> list[str]:
     """What the numbers are, and how many answers would change."""
     changed, answers = effects[effects["predicted"] != effects["then"]], effects["utterance"].nunique()
-    what = "score" if explainer.data.task.outputs == 1 else "probability of what is predicted with everything there, in percent points"
-    notes = [f"An effect is what removing something does to the {what}: below 0, the answer leans on it"]
+    if explainer.data.task.outputs == 1:
+        notes = ["An effect is what removing something does to the score: of the other sign than the score, the answer leans on it"]
+    else:
+        what = "probability of what is predicted with everything there, in percent points"
+        notes = [f"An effect is what removing something does to the {what}: below 0, the answer leans on it"]
     for removed, rows in effects.groupby("removed", sort=False):
         flips = changed[changed["removed"] == removed]
         notes.append(

@@ -34,6 +34,7 @@ __all__ = ["explain"]
     metavar="MODALITY=SOURCE",
     help="Where features of a CSV are, as for `predict`. Repeatable.",
 )
+@click.option("--nan", type=click.Choice(["error", "absent"]), help="What a NaN in a CSV is.  [default: error]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the tables and pictures; default: only printed.")
 @click.option("--format", "kind", type=click.Choice(["svg", "png", "pdf"]), default="svg", show_default=True, help="Of the pictures.")
 @DEVICE
@@ -46,6 +47,7 @@ def explain(
     edges: str,
     heads: bool,
     features: tuple[str, ...],
+    nan: str | None,
     out: Path | None,
     kind: PictureKind,
     device: str,
@@ -78,13 +80,13 @@ def explain(
         check_place(out)
     saved = open_run(run)
     device = choose_device(device, threads)
-    corpus = corpus_for(saved, source, features)
+    corpus = corpus_for(saved, source, features, "absent" if nan == "absent" else "error")
     explainer = Explainer(saved, corpus, dialogue, device=device)
     if utterance is not None:
         at_position(explainer, utterance)
     check_explainable(explainer)
     weights = explainer.weights(heads=heads)
-    with progress_bar("explain", "edges") as report:
+    with progress_bar("explain", "removals") as report:
         effects = explainer.effects(strongest(weights, count, utterance), report)
     if utterance is not None:
         effects = effects[effects["utterance"] == utterance].reset_index(drop=True)

@@ -207,3 +207,10 @@ def test_the_end_of_a_long_array_is_checked_too():
 def test_targets_that_make_no_sense(make):
     with pytest.raises(InputError, match="target"):
         make()
+
+
+def test_bounds_in_whole_numbers_are_the_same_bounds(tmp_path):
+    assert Target("range", bounds=(-3, 3)) == Target("range", bounds=(-3.0, 3.0))
+    table = pd.DataFrame({"dialogue_id": "d", "position": [0], "speaker": "s", "split": "train", "sentiment": [1.5]})
+    corpus = Corpus.build("whole", table, {"text": np.zeros((1, 2))}, {"sentiment": Target("range", bounds=(-3, 3))})
+    assert open_corpus(save_corpus(corpus, tmp_path / "c").path, check="full").content_sha256 == corpus.content_sha256

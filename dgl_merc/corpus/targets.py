@@ -47,6 +47,8 @@ class Target:
             raise InputError(f"a target's kind is 'classes' or 'range', found {self.kind!r}")
         if self.kind == "classes" and (len(self.labels) < 2 or len(set(self.labels)) != len(self.labels)):
             raise InputError(f"a target of classes needs at least two different labels, found {list(self.labels)}")
+        if self.bounds is not None:
+            object.__setattr__(self, "bounds", tuple(map(float, self.bounds)))  # -3 and -3.0 are one, and have one hash
         if self.kind == "range" and (self.bounds is None or not self.bounds[0] < self.bounds[1]):
             raise InputError(f"a target of kind range needs bounds (least, greatest), found {self.bounds}")
 

@@ -25,7 +25,7 @@ __all__ = ["Deletion", "answers", "lacking_each", "without_edges", "without_moda
 Answers = npt.NDArray[np.float32]
 Deletion = tuple[str, EdgeType, int]
 """An edge of a part of a model: part, edge type, and its number within the dialogue."""
-Progress = Callable[[int, int], None]
+Advance = Callable[[int], None]
 
 _UTTERANCES, _EDGES = 4096, 1 << 21  # of all the copies of a dialogue that are asked at once
 
@@ -45,7 +45,7 @@ def without_edges(
     sees: Probe,
     *,
     device: str = "cpu",
-    progress: Progress | None = None,
+    advance: Advance = lambda _: None,
 ) -> Answers:
     """What a model answers without each of some edges, one at a time.
 
@@ -56,7 +56,7 @@ def without_edges(
         edges: K of them.
         sees: a probe of this dialogue alone, for the number of its edges.
         device: where the model is.
-        progress: called with (edges done, edges in all).
+        advance: called with how many are done, portion by portion.
 
     Returns:
         [K, U, outputs].
@@ -64,7 +64,6 @@ def without_edges(
     length = int(data.corpus.lengths[dialogue])
     found = np.zeros((len(edges), length, data.task.outputs), dtype=np.float32)
     assert sees.seen is not None
-    done = 0
     for part, edge_type in dict.fromkeys((part, edge_type) for part, edge_type, _ in edges):
         here = [k for k, edge in enumerate(edges) if edge[:2] == (part, edge_type)]
         count = len(ends_of(sees.seen[part].structure, edge_type)[0])
@@ -75,13 +74,19 @@ def without_edges(
             probe = Probe({part: {edge_type: keep.flatten().to(device)}}, None)
             batch = data.batch(np.full(len(some), dialogue))
             found[some] = answers(model, data, batch, probe, device=device).reshape(len(some), length, -1)
-            done += len(some)
-            if progress:
-                progress(done, len(edges))
+            advance(len(some))
     return found
 
 
-def without_modalities(model: Model, data: DialogueData, dialogue: int, drops: npt.NDArray[np.bool_], *, device: str = "cpu") -> Answers:
+def without_modalities(
+    model: Model,
+    data: DialogueData,
+    dialogue: int,
+    drops: npt.NDArray[np.bool_],
+    *,
+    device: str = "cpu",
+    advance: Advance = lambda _: None,
+) -> Answers:
     """What a model answers of a dialogue with some modalities absent.
 
     Args:
@@ -90,6 +95,7 @@ def without_modalities(model: Model, data: DialogueData, dialogue: int, drops: n
         dialogue: its number, of U utterances.
         drops: [K, U, M]: K ways to take modalities away, in the order of the spec.
         device: where the model is.
+        advance: called with how many are done, portion by portion.
 
     Returns:
         [K, U, outputs].
@@ -99,6 +105,7 @@ def without_modalities(model: Model, data: DialogueData, dialogue: int, drops: n
     for some in _portions(range(len(drops)), _UTTERANCES // length):
         batch = data.batch(np.full(len(some), dialogue)).without(drops[some].reshape(-1, drops.shape[2]))
         found[some] = answers(model, data, batch, device=device).reshape(len(some), length, -1)
+        advance(len(some))
     return found
 
 
@@ -123,7 +130,9 @@ def lacking_each(corpus: Corpus, dialogue: int) -> Corpus:
     return Corpus.build(corpus.name, table, features, corpus.targets, where=corpus.name)
 
 
-def without_utterances(model: Model, data: DialogueData, dialogue: int, *, device: str = "cpu") -> Answers:
+def without_utterances(
+    model: Model, data: DialogueData, dialogue: int, *, device: str = "cpu", advance: Advance = lambda _: None
+) -> Answers:
     """What a model answers of each utterance in a dialogue in which another was never said.
 
     Args:
@@ -131,6 +140,7 @@ def without_utterances(model: Model, data: DialogueData, dialogue: int, *, devic
         data: the corpus as the model takes it.
         dialogue: its number, of U utterances.
         device: where the model is.
+        advance: called with how many are done, portion by portion.
 
     Returns:
         [U, U, outputs]: the first axis is the utterance that is gone; its own answer is NaN.
@@ -144,6 +154,7 @@ def without_utterances(model: Model, data: DialogueData, dialogue: int, *, devic
         said = answers(model, lacking, lacking.batch(np.array(some)), device=device).reshape(len(some), length - 1, -1)
         for k, rows in zip(some, said, strict=True):
             found[k, np.delete(np.arange(length), k)] = rows
+        advance(len(some))
     return found
 
 

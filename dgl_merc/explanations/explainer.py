@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.errors import InputError, at
-from dgl_merc.explanations.deletion import Answers, Deletion, Progress, without_edges, without_modalities, without_utterances
+from dgl_merc.explanations.deletion import Advance, Answers, Deletion, without_edges, without_modalities, without_utterances
 from dgl_merc.explanations.weights import LIKENESS, weight_table
 from dgl_merc.graphs import Structure, edge_table, utterance_table
 from dgl_merc.graphs.weights import feature_weights
@@ -109,34 +110,34 @@ class Explainer:
         types = [t for t in structure.spec.message_types if t[1] == "same"]
         return edge_table(structure, feature_weights(structure, self._batch.features, None), types)
 
-    def without_modalities(self) -> pd.DataFrame:
+    def without_modalities(self, advance: Advance = lambda _: None) -> pd.DataFrame:
         """What each answer becomes without a modality in the whole dialogue: :data:`EFFECT_COLUMNS`, ``removed`` is ``modality``."""
         columns = np.flatnonzero(self._presence.any(axis=0))
         drops = np.zeros((len(columns), *self._presence.shape), dtype=bool)
         drops[np.arange(len(columns)), :, columns] = True
         names = [self.modalities[k] for k in columns]
-        found = without_modalities(self.model, self.data, self.dialogue, drops, device=self.device)
+        found = without_modalities(self.model, self.data, self.dialogue, drops, device=self.device, advance=advance)
         return self._effects(pd.DataFrame({"removed": "modality", "modality": names}), found)
 
-    def without_nodes(self) -> pd.DataFrame:
+    def without_nodes(self, advance: Advance = lambda _: None) -> pd.DataFrame:
         """What each answer becomes without one modality of one utterance: ``removed`` is ``node``, at ``position``."""
         u, k = self._presence.nonzero()
         drops = np.zeros((len(u), *self._presence.shape), dtype=bool)
         drops[np.arange(len(u)), u, k] = True
-        found = without_modalities(self.model, self.data, self.dialogue, drops, device=self.device)
+        found = without_modalities(self.model, self.data, self.dialogue, drops, device=self.device, advance=advance)
         return self._effects(pd.DataFrame({"removed": "node", "position": u, "modality": [self.modalities[i] for i in k]}), found)
 
-    def without_utterances(self) -> pd.DataFrame:
+    def without_utterances(self, advance: Advance = lambda _: None) -> pd.DataFrame:
         """What each answer becomes where another utterance was never said: ``removed`` is ``utterance``, at ``position``."""
-        found = without_utterances(self.model, self.data, self.dialogue, device=self.device)
+        found = without_utterances(self.model, self.data, self.dialogue, device=self.device, advance=advance)
         return self._effects(pd.DataFrame({"removed": "utterance", "position": np.arange(len(found))}), found)
 
-    def without_edges(self, edges: pd.DataFrame, progress: Progress | None = None) -> pd.DataFrame:
+    def without_edges(self, edges: pd.DataFrame, advance: Advance = lambda _: None) -> pd.DataFrame:
         """What each answer becomes without an edge in its part of the model: ``removed`` is ``edge``.
 
         Args:
             edges: some rows of :meth:`weights`, K of them; one direction each.
-            progress: called with (edges done, edges in all).
+            advance: called with how many are done, portion by portion.
 
         Raises:
             ValueError: rows of a part along whose edges nothing flows (``likeness``), or of a node to itself in the graph.
@@ -146,22 +147,35 @@ class Explainer:
             raise ValueError(f"edges must be such as can be taken away, got {fixed.iloc[0]['part']}, {fixed.iloc[0]['relation']}")
         rows = edges[["part", "source", "relation", "target", "edge"]].itertuples(index=False, name=None)
         deletions: list[Deletion] = [(part, (source, relation, target), int(edge)) for part, source, relation, target, edge in rows]
-        found = without_edges(self.model, self.data, self.dialogue, deletions, self._found[2], device=self.device, progress=progress)
+        found = without_edges(self.model, self.data, self.dialogue, deletions, self._found[2], device=self.device, advance=advance)
         return self._effects(edges[list(_EDGE)].assign(removed="edge"), found)
 
-    def effects(self, edges: pd.DataFrame, progress: Progress | None = None) -> pd.DataFrame:
-        """All of these, of some edges: :data:`EFFECT_COLUMNS`. Arguments as :meth:`without_edges`.
+    def effects(self, edges: pd.DataFrame, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+        """All of these, of some edges: :data:`EFFECT_COLUMNS`.
+
+        Args:
+            edges: as :meth:`without_edges` takes them.
+            progress: called with (removals done, removals in all).
 
         Raises:
             InputError: more than :data:`MOST_EFFECTS`.
         """
-        removals = len(self.modalities) + int(self._presence.sum()) + len(self._presence) + len(edges)
+        removals = int(self._presence.any(axis=0).sum() + self._presence.sum()) + len(self._presence) + len(edges)
         if (count := removals * len(self._presence)) > MOST_EFFECTS:
             raise InputError(
                 f"{at(dialogue=self.dialogue_id)}expected at most {MOST_EFFECTS:,} effects, found {count:,}: {removals:,} removals "
                 f"({len(edges):,} of edges), {len(self._presence)} answers each; name fewer edges, or one utterance whose edges are removed"
             )
-        parts = [self.without_modalities(), self.without_nodes(), self.without_utterances(), self.without_edges(edges, progress)]
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress:
+                progress(done, removals)
+
+        parts = [kind(advance) for kind in (self.without_modalities, self.without_nodes, self.without_utterances)]
+        parts.append(self.without_edges(edges, advance))
         return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
     @property

@@ -16,19 +16,21 @@ VENV := .venv$(if $(DGL),-dgl-$(DGL))
 BIN := $(VENV)/bin
 COMMA := ,
 EXTRAS := dev$(if $(DGL),,$(COMMA)docs)
-SELECT := $(if $(DGL),-m dgl,)
+SELECT := $(if $(DGL),-m 'dgl and not slow',)
 export PYTHONHASHSEED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint coverage docs notebooks clean
+.PHONY: demo install test lint coverage docs notebooks clean
 
 demo: $(BIN)/.installed
 	$(BIN)/dglmerc import synthetic demo/corpus --force
 	$(BIN)/dglmerc build-graphs demo/corpus demo/graphs --force
 	$(BIN)/dglmerc fit demo/graphs --out demo/run --set training.max_epochs=15 --force
 
-test: $(BIN)/.installed-dev $(if $(DGL),,lint)
+install: $(BIN)/.installed-dev
+
+test: install $(if $(DGL),,lint)
 	$(BIN)/python -m pytest $(SELECT) $(PYTEST_ARGS)
 
 lint: $(BIN)/.installed-dev

@@ -22,6 +22,7 @@ def run(block: str, folder: Path, meld: Path | None = None) -> str:
     script = script.replace("--seeds 5", "--seeds 2").replace("--seeds 3", "--seeds 2").replace("--folds 3", "--folds 2")
     script = script.replace("-seed0to4", "-seed0to1").replace("-seed0to2", "-seed0to1")
     script = script.replace("audio=0,.1,.3,.5,.7", "audio=0,.5")
+    script = script.replace("training.lr=.001,.003", "training.lr=.001")
     script = re.sub(r"(dglmerc ablate .*?)--seeds 2", r"\1--seeds 1", script)
     if meld is not None:
         script = script.replace("../shared/data/meld", str(meld))
@@ -44,11 +45,25 @@ def test_every_command_block_is_run():
         assert "dglmerc" not in block or block in BLOCKS.values(), f"a block of commands that no test runs:\n{block}"
 
 
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the commands for one's own conversations were run, and what they said."""
+    folder = tmp_path_factory.mktemp("talk")
+    return folder, run(BLOCKS["table"], folder)
+
+
+@pytest.mark.xdist_group("talk")
 @pytest.mark.dgl
-def test_your_own_conversations(tmp_path):
-    out = run(BLOCKS["table"], tmp_path)
+def test_your_own_conversations(talk):
+    folder, out = talk
     assert "Graphs of 3 dialogues in data/talk-graphs" in out
-    assert (tmp_path / "data/talk-graphs/manifest.json").is_file()
+    assert (folder / "data/talk-graphs/manifest.json").is_file()
+
+
+@pytest.mark.xdist_group("talk")
+@pytest.mark.slow
+def test_new_conversations_and_looking(talk):
+    tmp_path, _ = talk
     out = run(BLOCKS["predict"], tmp_path)
     assert "3 utterances of 1 dialogues answered: answers.csv" in out
     answers = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
@@ -66,7 +81,6 @@ def test_your_own_conversations(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.dgl
 def test_sentiment(tmp_path):
     out = run(BLOCKS["sentiment"], tmp_path)
     for said in ("negative / positive, zeros left out: ", "negative / non-negative, zeros counted: "):

@@ -166,13 +166,12 @@ def test_the_bayes_rate_of_emotions_is_none_of_sentiment(tmp_path):
 
 
 @pytest.mark.parametrize("preset", SMALL)
-def test_classes_do_not_see_zeros_and_scores_do(corpus, tmp_path, preset):
+def test_classes_do_not_see_zeros_and_scores_do(corpus, made, tmp_path, preset):
     scores = corpus.utterances["sentiment"].to_numpy(dtype=float)
     missing = with_scores(corpus, np.where(scores == 0, np.nan, scores))
     for learn in LEARN:
-        run(corpus, tmp_path / f"{learn}-0", learn, preset)
-        run(missing, tmp_path / f"{learn}-missing", learn, preset)
-        same = [(tmp_path / f"{learn}-{name}" / "weights.safetensors").read_bytes() for name in ("0", "missing")]
+        run(missing, tmp_path / learn, learn, preset)
+        same = [(out / "weights.safetensors").read_bytes() for out in (made[preset, learn], tmp_path / learn)]
         assert (same[0] == same[1]) == (learn == "classes")
 
 

@@ -1,6 +1,7 @@
 // The timeline: a lane for each speaker, arcs above for what flows forward in time, below for what flows back.
 
 const MOST_ARCS = 1500;
+const MOST_DASHED = 60; // of more, dashes are a blur that takes a second to paint
 const LAYERS = 6;
 const timeline = {};
 
@@ -163,6 +164,7 @@ function focusArcs(edges, filter, u) {
   const [into, from] = u === null ? [[], []] : [edges.into[u], edges.from[u]].map((list) => list.filter((e) => passes(edges, e, filter)));
   fill(timeline.incoming, edges, into);
   fill(timeline.outgoing, edges, from);
+  for (const path of timeline.outgoing) path.classList.toggle("many", from.length > MOST_DASHED);
   timeline.arcs.classList.toggle("faint", u !== null);
   for (const mark of timeline.near) mark.classList.remove("near", "here");
   timeline.near = [...into.map((e) => edges.src[e]), ...from.map((e) => edges.dst[e])].map((v) => timeline.marks[v]);

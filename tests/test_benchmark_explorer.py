@@ -24,4 +24,4 @@ def test_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row[0] for row in rows] == ["open", *["hover", "threshold, an utterance hovered"] * 2, "edges"]
     assert all(0 < int(row[3]) <= int(row[4]) <= int(row[5]) for row in rows[1:])
     few, every = ([int(n) for n in rows[k][1].split(" of ")] for k in (1, 3))
-    assert few[0] <= 3 * 30 < every[0] == every[1] == few[1] <= 30 * 29
+    assert 3 * few[0] < every[0] == every[1] == few[1] <= 30 * 29

@@ -43,6 +43,10 @@ def test_it_prints_what_it_writes(mglra, corpus, tmp_path):
     assert np.abs(found["effect"].to_numpy() - expected["effect"].to_numpy()).max() < 1e-6
     row = found[(found["utterance"] == 0) & (found["modality"] == "text")].iloc[0]
     assert f"{100 * row['effect']:+.1f}" in next(line for line in printed if line.startswith("| 0 "))
+    for k, others in effects[effects["removed"] == "utterance"].groupby("utterance"):
+        most = others.loc[others["effect"].abs().idxmax()]
+        shown = f"{most['position']:.0f}: {100 * most['effect']:+.1f}"
+        assert shown in next(line for line in printed if line.startswith(f"| {k} "))
     edges = effects[effects["removed"] == "edge"]
     kinds = weights[(weights["part"] != "likeness") & (weights["relation"] != "itself")].groupby(["part", "source", "relation", "target"])
     assert len(edges) == length * kinds.size().clip(upper=2).sum()

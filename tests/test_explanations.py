@@ -6,6 +6,7 @@ import importlib
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -295,7 +296,7 @@ def test_in_portions_it_is_the_same(explained, monkeypatch):
     from dgl_merc.explanations import deletion
 
     explainer = explained["mglra"]
-    edges = strongest(explainer.weights(), 3)
+    edges = strongest(explainer.weights(), 5)
     whole = explainer.effects(edges)
     monkeypatch.setattr(deletion, "_UTTERANCES", 3 * len(explainer.utterances))
     told: list[tuple[int, int]] = []
@@ -328,7 +329,7 @@ def test_raw_weights_are_of_the_same_edges_as_the_likeness(explained):
     assert raw["weight"].between(0, 1).all()
 
 
-def test_what_the_mask_leaves_is_what_training_works_on(explained):
+def test_what_the_mask_leaves_is_what_training_works_on(explained, monkeypatch):
     explainer = explained["print"]
     layer, s = explainer.model.gcn, explainer.structure
     x = {m: torch.randn(n, 8, generator=torch.Generator().manual_seed(k)) for k, (m, n) in enumerate(s.sizes.items())}
@@ -346,6 +347,10 @@ def test_what_the_mask_leaves_is_what_training_works_on(explained):
     layer.eval()
     for m, rows in nodes.groupby("modality"):
         assert rows["shown"].tolist() == (~masked[m]).tolist()
+    monkeypatch.setattr(layer, "options", replace(layer.options, mask="nodes"))
+    assert masked_edges(explainer, 5)["kept"].all()
+    monkeypatch.setattr(layer, "options", replace(layer.options, mask="edges"))
+    assert masked_nodes(explainer, 5)["shown"].all()
     with pytest.raises(InputError, match="masks edges or nodes"):
         masked_edges(explained["sgrnet"])
 

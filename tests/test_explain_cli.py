@@ -14,6 +14,7 @@ from predict_cases import spoken, write_csv, write_lines
 
 from dgl_merc.corpus import Corpus
 from dgl_merc.explanations import Explainer, deletion, explainer, summary
+from dgl_merc.explanations.summary import overview, strongest_effects
 from dgl_merc.training.run_folder import open_run
 
 pytestmark = pytest.mark.xdist_group("explanations")
@@ -122,3 +123,17 @@ def test_what_would_take_too_long_is_not_begun(mglra, monkeypatch):
     )
     monkeypatch.setattr(summary, "LONGEST", 2)
     assert_one_line(run("explain", mglra, "0"), "dialogue train/0: expected at most 2 utterances, found ")
+
+
+def test_cells_say_what_the_effects_say(mglra, corpus):
+    explainer = Explainer(open_run(mglra), corpus, int(corpus.in_split("dev")[0]))
+    effects = explainer.effects(explainer.weights()[:0])
+    every = effects[(effects["removed"] == "modality") & (effects["modality"] == "text")].to_dict("records")
+    cells = [f"{100 * e['effect']:+.1f}" + (f" → {e['then']}" if e["then"] != e["predicted"] else "") for e in every]
+    assert overview(explainer, effects)["without text"].tolist() == cells
+    assert 0 < sum("→" in cell for cell in cells) < len(cells), "vacuous: all or none change"
+    shown = strongest_effects(explainer, effects, 3)
+    for kind, words in (("utterance", "utterance {position}"), ("node", "{modality} of utterance {position}")):
+        rows = sorted(effects[effects["removed"] == kind].to_dict("records"), key=lambda e: -abs(e["effect"]))[:3]
+        expected = [(words.format(**e), e["utterance"]) for e in rows]
+        assert [pair for pair in zip(shown["without"], shown["at utterance"], strict=True) if pair in expected] == expected

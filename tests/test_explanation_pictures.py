@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from explain_cases import SmallRuns
+from predict_cases import spoken
 
 from dgl_merc.corpus import Corpus
 from dgl_merc.explanations import Explainer
 from dgl_merc.explanations.explainer import strongest
 from dgl_merc.explanations.pictures import effects_figure, figures_of, pictures_of, shares, shares_figure
+from dgl_merc.inference import Utterance
+from dgl_merc.inference.conversations import as_corpus
+from dgl_merc.inference.utterance import Expected
 
 pytestmark = pytest.mark.xdist_group("explanations")
 
@@ -70,6 +75,14 @@ def test_shares_of_modalities(small_runs, name):
     bars = [patch.get_height() for patch in shares_figure(explainer.utterances, found).axes[0].patches]
     np.testing.assert_allclose(bars, np.nan_to_num(found.to_numpy().T).ravel(), atol=1e-9)
     assert shares(explained(small_runs, "bilstm")).empty
+
+
+def test_an_utterance_without_any_modality_has_no_shares(small_runs):
+    run = small_runs.runs["mglra"]
+    said = [Utterance("d", o["speaker"], {m: np.array(x) for m, x in o["features"].items()}) for o in spoken(small_runs.corpus)[:4]]
+    said[2] = replace(said[2], features={})
+    found = shares(Explainer(run, as_corpus(said, Expected.of([run])), 0))
+    assert found.isna().all(axis=1).tolist() == [False, False, True, False]
 
 
 def test_of_one_answer_there_is_no_picture_of_effects(small_runs):

@@ -119,6 +119,8 @@ def _types(store: Store, words: tuple[str, ...]) -> list[EdgeType]:
 
 def _figure(picture: str, store: Store, number: int, utterances: pd.DataFrame, edges: pd.DataFrame, options: dict[str, Any]) -> Any:
     """One picture."""
+    import numpy as np
+
     from dgl_merc.graphs import draw as drawing
 
     target = options["target"] or next(iter(store.corpus.targets), None)
@@ -137,22 +139,9 @@ def _figure(picture: str, store: Store, number: int, utterances: pd.DataFrame, e
     if picture == "weights":
         compared = edges.assign(equal=drawing.equal_labels(edges, utterances))
         return drawing.weight_histograms(compared, **weight, title=options["title"])
-    return drawing.mask(utterances, _masked(store, number, edges, options), **about, **width)
-
-
-def _masked(store: Store, number: int, edges: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
-    """The edges among modalities, which a mask is for, with what it keeps."""
-    import torch
-
+    from dgl_merc.explanations.masks import kept_edges
     from dgl_merc.kernels import HashMask
 
-    hashed = HashMask(options["mask_seed"], options["mask_rate"])
-    modalities = store.spec.modalities
-    among = edges[edges["relation"].isin(["same", "cross"])]
-
-    def words(node_type: str, position: str) -> torch.Tensor:
-        place = torch.tensor(among[position].to_numpy(dtype="int64"))
-        modality = torch.tensor([modalities.index(name) for name in among[node_type]], dtype=torch.int64)
-        return hashed.node_words(torch.full_like(place, number), place, modality, len(modalities))
-
-    return among.assign(kept=hashed.kept_pairs(words("source", "src"), words("target", "dst")).numpy())
+    types = [t for t in _types(store, options["types"]) if t in store.spec.message_types]
+    kept = kept_edges(store.structure(np.array([number])), HashMask(options["mask_seed"], options["mask_rate"]), types)
+    return drawing.mask(utterances, kept, **about, **width)

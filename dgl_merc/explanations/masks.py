@@ -6,16 +6,20 @@ and backend, and can be shown.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pandas as pd
 import torch
 
 from dgl_merc.errors import InputError, at
 from dgl_merc.explanations.explainer import Explainer
-from dgl_merc.graphs import EdgeType, edge_table
+from dgl_merc.graphs import EdgeType, Structure, edge_table
 from dgl_merc.kernels import HashMask
+from dgl_merc.kernels.edge_list import split_nodes
 from dgl_merc.layers import MaskedGCN
 
-__all__ = ["masked_edges", "masked_nodes", "masks"]
+__all__ = ["kept_edges", "masked_edges", "masked_nodes", "masks"]
 
 
 def masks(explainer: Explainer) -> MaskedGCN | None:
@@ -35,17 +39,23 @@ def masked_edges(explainer: Explainer, step: int = 0) -> pd.DataFrame:
         InputError: the model masks nothing.
     """
     mask, layer = _mask(explainer, step)
-    structure = explainer.structure
-    words = dict(
-        zip(structure.sizes, torch.split(mask.words(structure, list(structure.sizes)), list(structure.sizes.values())), strict=True)
-    )
+    return kept_edges(explainer.structure, replace(mask, rate=0.0) if layer.options.mask == "nodes" else mask)
+
+
+def kept_edges(structure: Structure, mask: HashMask, types: Sequence[EdgeType] | None = None) -> pd.DataFrame:
+    """The edges among modality nodes, with a boolean column ``kept``: whether a mask leaves them in.
+
+    Args:
+        structure: whose keys are the dialogues' numbers in their corpus.
+        mask: the rule; at a rate of 0 all are kept.
+        types: which of the spec's ``message_types``, in order; default: all.
+    """
+    words = split_nodes(mask.words(structure, list(structure.sizes)), structure.sizes)
     kept: dict[EdgeType, torch.Tensor] = {}
-    for edge_type in structure.spec.message_types:
+    for edge_type in structure.spec.message_types if types is None else types:
         src, dst = structure.edges(edge_type)
-        every = torch.ones(len(src), dtype=torch.bool)
-        kept[edge_type] = every if layer.options.mask == "nodes" else mask.kept_pairs(words[edge_type[0]][src], words[edge_type[2]][dst])
-    table = edge_table(structure, kept, structure.spec.message_types)
-    return table.rename(columns={"weight": "kept"}).astype({"kept": bool})
+        kept[edge_type] = mask.kept_pairs(words[edge_type[0]][src], words[edge_type[2]][dst])
+    return edge_table(structure, kept, list(kept)).rename(columns={"weight": "kept"}).astype({"kept": bool})
 
 
 def masked_nodes(explainer: Explainer, step: int = 0) -> pd.DataFrame:

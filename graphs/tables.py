@@ -93,15 +93,16 @@ def utterance_table(corpus: Corpus, dialogue: int | str, target: str | None = No
     Raises:
         InputError: no such dialogue.
     """
-    found = corpus.dialogue(dialogue).utterances
-    rows = found.index.to_numpy()
+    number = corpus.number(dialogue)
+    rows = slice(int(corpus.offsets[number]), int(corpus.offsets[number + 1]))
+    found = corpus.utterances.iloc[rows]
     target = target or next(iter(corpus.targets), None)
     table = pd.DataFrame(
         {
             "position": found["position"].to_numpy(dtype=np.int64),
             "speaker": found["speaker"].astype(object).to_numpy(),
             "text": found["text"].astype(object).where(found["text"].notna(), "").to_numpy(),
-            "label": pd.Series(corpus.label_names(target)[rows] if target else [None] * len(rows), dtype=object),
+            "label": pd.Series(corpus.label_names(target, rows) if target else [None] * len(found), dtype=object),
         }
     )
     for k, modality in enumerate(corpus.modalities):

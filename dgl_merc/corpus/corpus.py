@@ -218,22 +218,28 @@ class Corpus:
         local: npt.NDArray[np.int64] = (codes - before).astype(np.int64)
         return local
 
-    def labels(self, target: str) -> npt.NDArray[np.int64]:
-        """[U] indices into a target's ``classes``; -1 = unlabelled. Of a score, its sign; exactly 0 has none and is unlabelled."""
-        if self.targets[target].kind == "range":
-            return sign_labels(self.scores(target))
-        return pd.Categorical(self.utterances[target], categories=list(self.targets[target].labels)).codes.astype(np.int64)
+    def labels(self, target: str, rows: slice = slice(None)) -> npt.NDArray[np.int64]:
+        """[U] indices into a target's ``classes``; -1 = unlabelled. Of a score, its sign; exactly 0 has none and is unlabelled.
 
-    def label_names(self, target: str) -> npt.NDArray[np.object_]:
+        Args:
+            target: its name.
+            rows: of some utterances that stand together; default: of all.
+        """
+        if self.targets[target].kind == "range":
+            return sign_labels(self.scores(target, rows))
+        said = self.utterances[target].iloc[rows]
+        return pd.Categorical(said, categories=list(self.targets[target].labels)).codes.astype(np.int64)
+
+    def label_names(self, target: str, rows: slice = slice(None)) -> npt.NDArray[np.object_]:
         """[U] the same as names; None = unlabelled, as are all whose scores have one sign only, and no class."""
         classes = self.targets[target].classes
-        places = self.labels(target) if classes else np.full(len(self.utterances), -1)
+        places = self.labels(target, rows) if classes else np.full(len(self.utterances.iloc[rows]), -1)
         names: npt.NDArray[np.object_] = np.array([*classes, None], dtype=object)[places]
         return names
 
-    def scores(self, target: str) -> npt.NDArray[np.float64]:
-        """[U] numbers of a target of kind range; NaN = unlabelled."""
-        return self.utterances[target].to_numpy(dtype=np.float64, na_value=np.nan)
+    def scores(self, target: str, rows: slice = slice(None)) -> npt.NDArray[np.float64]:
+        """[U] numbers of a target of kind range; NaN = unlabelled. ``rows`` as for :meth:`labels`."""
+        return self.utterances[target].iloc[rows].to_numpy(dtype=np.float64, na_value=np.nan)
 
     def in_split(self, split: str) -> npt.NDArray[np.int64]:
         """The numbers of the dialogues in a split."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +104,8 @@ class Tracker:
         from torch.utils.tensorboard import SummaryWriter
 
         resumed = any(self.path.iterdir())
+        if resumed:
+            time.sleep(1)  # files are read in the order of their names, which begin with the second they were made in
         self._writer = SummaryWriter(str(self.path), purge_step=step if resumed else None)
         if not resumed:
             rows = "\n".join(f"    {key} = {value}" for key, value in sorted(flat_settings(self.settings), key=lambda row: row[0]))

@@ -19,9 +19,23 @@ __all__ = ["import_corpus"]
 Command = Callable[..., None]
 
 
-@click.group("import")
+class Imports(click.Group):
+    """A published file needs no command of its own: ``dglmerc import FILE OUT``."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was named; anything else is a file."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["file", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group("import", cls=Imports, subcommand_metavar="FILE OUT | COMMAND [ARGS]...")
 def import_corpus() -> None:
-    """Import conversations into a corpus folder."""
+    """Import conversations into a corpus folder.
+
+    A file as others publish it is recognised by its structure: `dglmerc import FILE OUT` (`dglmerc import layouts` lists what is known,
+    `dglmerc import file --help` the options).
+    """
 
 
 def _names(_context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -35,6 +49,7 @@ def _names(_context: click.Context, option: click.Parameter, value: str | None) 
 
 
 OUT = click.argument("out", type=click.Path(path_type=Path))
+ONE_SPLIT = click.option("--one-split", type=click.Choice(["train", "dev", "test"]), help="Put all utterances into one split.")
 FORCE = click.option("--force", is_flag=True, help="Replace the corpus in OUT.")
 _SHARED = (
     click.option(
@@ -44,7 +59,7 @@ _SHARED = (
         help="Where a modality's features are; once per modality. FILE.npy: row i belongs to row i of the CSV, {split} in "
         "the name stands for one file per split. FILE.npz:ARRAY,log(ARRAY): joined by the archive's dialogue_id, "
         "utterance_id (or position) and split; functions: log, log1p, sqrt, face (landmarks around the eyes). "
-        "columns:NAME,text_*,f0..f9: columns of the table.",
+        "columns:NAME,text_*,f0..f9: columns of the table. file:ARRAY: an array of the imported file.",
     ),
     click.option(
         "--nan",
@@ -74,6 +89,60 @@ def shared_options(command: Command) -> Command:
     for option in reversed(_SHARED):
         command = option(command)
     return command
+
+
+@import_corpus.command("layouts")
+def layouts() -> None:
+    """List the published layouts that `dglmerc import FILE OUT` knows."""
+    import pandas as pd
+
+    from dgl_merc.cli.console import print_table
+    from dgl_merc.corpus.readers.known import known_layouts
+
+    rows = {known.name: {"what it is": known.says, "label maps": ", ".join(known.label_maps)} for known in known_layouts()}
+    print_table(pd.DataFrame.from_dict(rows, orient="index"), "layouts, recognised by their structure")
+
+
+@import_corpus.command("file")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@OUT
+@click.option("--layout", metavar="NAME", help="What FILE is, where its structure alone does not say: one of `dglmerc import layouts`.")
+@click.option(
+    "--label-map", metavar="NAME", help="Which labels are merged or dropped: one of the layout's maps, see `dglmerc import layouts`."
+)
+@shared_options
+@ONE_SPLIT
+def file(
+    file: Path,
+    out: Path,
+    features: tuple[str, ...],
+    nan: Literal["error", "absent"],
+    classes: tuple[str, ...],
+    label_only_where: tuple[str, ...],
+    force: bool,
+    layout: str | None,
+    label_map: str | None,
+    one_split: str | None,
+) -> None:
+    """Import FILE (or a folder) as published: a pickle, HDF5, MAT or CSV file of a known layout.
+
+    It is recognised by its structure. Pickles are read as data: whatever would run code is refused. `--features
+    MODALITY=file:ARRAY` takes other arrays of the file than the layout does by itself.
+    """
+    from dgl_merc.corpus.readers.published import read_published
+
+    _check_out(out, file, force=force)
+    corpus = read_published(
+        file,
+        features,
+        layout=layout,
+        label_map=label_map,
+        classes=classes,
+        label_only_where=label_only_where,
+        nan=nan,
+        one_split=one_split,
+    )
+    _write(corpus, out, force=force)
 
 
 @import_corpus.command("meld")
@@ -120,7 +189,7 @@ def meld(
 @click.option("--text", metavar="COLUMN", help="Column of what was said. Default: text, if there.")
 @click.option("--start", metavar="COLUMN", help="Column of the time an utterance begins. Default: start, if there.")
 @click.option("--end", metavar="COLUMN", help="Column of the time an utterance ends. Default: end, if there.")
-@click.option("--one-split", type=click.Choice(["train", "dev", "test"]), help="Put all rows into one split.")
+@ONE_SPLIT
 def table(
     file: Path,
     out: Path,

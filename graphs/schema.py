@@ -52,7 +52,9 @@ class GraphSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
-        if not self.modalities or len(set(self.modalities)) != len(self.modalities) or UTTERANCE in self.modalities:
+        if not self.modalities:
+            raise InputError("expected at least one modality, found none: without features there is no graph; import with --features")
+        if len(set(self.modalities)) != len(self.modalities) or UTTERANCE in self.modalities:
             raise InputError(f"modalities must be different names other than {UTTERANCE!r}, found {list(self.modalities)}")
         if self.cross not in get_args(Cross):
             raise InputError(f"cross must be one of {', '.join(get_args(Cross))}, found {self.cross!r}")

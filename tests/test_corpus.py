@@ -159,7 +159,6 @@ FAULTS = {
     "surrogate": ({"text": pd.Series(["a", "half \ud83d", "b", "c", "d", "e"], dtype=object)}, None, ["w.csv: expected text that UTF-8 can hold", r"'half \ud83d'"]),
     "foreign name": ({}, {"au-dio": np.zeros((6, 1))}, ["w.csv: a modality is named by a plain word", "found 'au-dio'"]),
     "reserved name": ({}, {"utterance": np.zeros((6, 1))}, ["other than 'utterance', found 'utterance'"]),
-    "no modality": ({}, {}, ["w.csv: expected features of at least one modality, found none"]),
 }  # fmt: skip
 
 

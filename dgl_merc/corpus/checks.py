@@ -50,8 +50,6 @@ def check_corpus(table: pd.DataFrame, features: Mapping[str, Array], targets: Ma
     """
     if not len(table):
         raise InputError(f"{at(where)}expected at least one utterance, found none")
-    if not features:
-        raise InputError(f"{at(where)}expected features of at least one modality, found none; pass --features")
     _check_names(table, features, where)
     _check_dialogues(table, where)
     for column in ("start", "end"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dgl_merc.corpus.corpus import Corpus, presence_column
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec
@@ -14,6 +15,9 @@ from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.corpus.targets import Target
 from dgl_merc.errors import InputError
 from dgl_merc.files import file_record
+
+if TYPE_CHECKING:
+    from dgl_merc.corpus.readers.layout import Vectors
 
 __all__ = ["Origin", "assemble"]
 
@@ -48,6 +52,7 @@ def assemble(
     nan: NanPolicy,
     notes: Sequence[str],
     columns: Mapping[str, list[str]] | None = None,
+    arrays: Mapping[str, Callable[[], Vectors]] | None = None,
 ) -> Corpus:
     """Make a corpus of utterances and the files that hold their features.
 
@@ -61,6 +66,7 @@ def assemble(
         nan: what a NaN means.
         notes: what the reader counted so far.
         columns: column -> [U] cells that features may be taken from.
+        arrays: name -> what reads an array of the imported file.
 
     Raises:
         InputError: any fault of the data.
@@ -69,7 +75,7 @@ def assemble(
     table, counted, files = rows.table.copy(), list(notes), list(origin.files)
     features, provenance = {}, {}
     for spec in specs:
-        found = attach(spec, rows, origin.folder, nan=nan, columns=columns)
+        found = attach(spec, rows, origin.folder, nan=nan, columns=columns, arrays=arrays)
         features[spec.modality], provenance[spec.modality] = found.vectors, found.provenance
         column = presence_column(spec.modality)
         if column in table:

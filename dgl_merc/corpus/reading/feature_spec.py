@@ -1,11 +1,12 @@
 """The grammar of ``--features``: which modality comes from which file, and how its rows find their utterances.
 
-There are three forms:
+There are four forms:
 
     text={split}_sent_emo.minilm.npy    by row: row i of the array is row i of the CSV ({split}: of that split's rows)
     audio=av.npz:mfcc13,log(mel128)     by key: arrays of the archive, joined by its dialogue_id, utterance_id and split
     text=columns:text_*                 from columns of the table: a name, a pattern (by number, where the names are one word and a
                                         number), or a range such as f0..f9
+    text=file:roberta1,roberta4         arrays of the imported file itself, as its layout names them (dglmerc import FILE)
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dgl_merc.errors import InputError, at
 __all__ = ["FeatureSpec", "parse_specs"]
 
 _FILE = re.compile(r"(?P<path>.+?\.(?P<kind>npy|npz))(?::(?P<rest>.*))?", re.DOTALL)
-_FORM = "expected MODALITY=FILE.npy, MODALITY=FILE.npz:ARRAY,... or MODALITY=columns:NAME,..."
+_FORM = "expected MODALITY=FILE.npy, MODALITY=FILE.npz:ARRAY,..., MODALITY=columns:NAME,... or MODALITY=file:ARRAY,..."
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class FeatureSpec:
         text: as it was given.
         modality: a plain word.
         kind: where the numbers are.
-        path: of the file, perhaps with ``{split}`` in it; empty for columns.
-        expressions: the arrays of an archive.
+        path: of the file, perhaps with ``{split}`` in it; empty for columns and for arrays of the imported file.
+        expressions: the arrays of an archive, or of the imported file.
         columns: names, patterns and ranges of columns.
     """
 
     text: str
     modality: str
-    kind: Literal["npy", "npz", "columns"]
+    kind: Literal["npy", "npz", "columns", "file"]
     path: str = ""
     expressions: tuple[Expression, ...] = ()
     columns: tuple[str, ...] = ()
@@ -106,6 +107,8 @@ def parse_spec(text: str) -> FeatureSpec:
         if not columns:
             raise InputError(f"{where}expected names of columns, found none")
         return FeatureSpec(text, modality, "columns", columns=columns)
+    if rest.startswith("file:"):
+        return FeatureSpec(text, modality, "file", expressions=parse_expressions(rest.removeprefix("file:"), where))
     file = _FILE.fullmatch(rest)
     if not file:
         raise InputError(f"{where}{_FORM}, found {rest!r}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from dgl_merc.corpus.reading.by_array import load_by_array
 from dgl_merc.corpus.reading.by_column import load_by_column
 from dgl_merc.corpus.reading.by_key import load_by_key
 from dgl_merc.corpus.reading.by_row import load_by_row
@@ -17,6 +18,9 @@ from dgl_merc.corpus.reading.feature_spec import FeatureSpec
 from dgl_merc.corpus.reading.loaded import Loaded
 from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.errors import InputError, at
+
+if TYPE_CHECKING:
+    from dgl_merc.corpus.readers.layout import Vectors
 
 __all__ = ["Attached", "NanPolicy", "attach"]
 
@@ -43,7 +47,15 @@ class Attached:
     files: tuple[Path, ...]
 
 
-def attach(spec: FeatureSpec, rows: Rows, folder: Path, *, nan: NanPolicy, columns: Mapping[str, list[str]] | None = None) -> Attached:
+def attach(
+    spec: FeatureSpec,
+    rows: Rows,
+    folder: Path,
+    *,
+    nan: NanPolicy,
+    columns: Mapping[str, list[str]] | None = None,
+    arrays: Mapping[str, Callable[[], Vectors]] | None = None,
+) -> Attached:
     """Read the features of one modality.
 
     Args:
@@ -52,12 +64,15 @@ def attach(spec: FeatureSpec, rows: Rows, folder: Path, *, nan: NanPolicy, colum
         folder: what relative paths start from.
         nan: whether a NaN, an infinity or a value outside a function's domain is an error or makes the modality absent.
         columns: column -> [U] cells of the table, where features may stand in columns.
+        arrays: name -> what reads an array of the imported file.
 
     Raises:
         InputError: any fault of the files; the message names file and utterance.
     """
     if spec.kind == "columns":
         loaded = load_by_column(spec, rows, columns)
+    elif spec.kind == "file":
+        loaded = load_by_array(spec, rows, arrays or {})
     elif spec.kind == "npy":
         loaded = load_by_row(spec, rows, folder)
     else:
@@ -105,6 +120,8 @@ def _provenance(spec: FeatureSpec, files: tuple[Path, ...]) -> str:
     if spec.kind == "columns":
         return f"columns {', '.join(spec.columns)}"
     names = ", ".join(file.name for file in files)
+    if spec.kind == "file":
+        return f"{names}: {', '.join(expression.text for expression in spec.expressions)}"
     if spec.kind == "npy":
         return f"{names}, by row"
     return f"{names}: {', '.join(expression.text for expression in spec.expressions)}, by key"

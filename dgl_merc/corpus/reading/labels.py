@@ -13,7 +13,7 @@ from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.corpus.targets import Target
 from dgl_merc.errors import InputError
 
-__all__ = ["class_column", "keep_classes", "label_only_where", "parse_target", "range_column"]
+__all__ = ["class_column", "keep_classes", "label_only_where", "map_classes", "parse_target", "range_column"]
 
 _RANGE = re.compile(r"(?P<name>.+):(?P<low>[^:]+)\.\.(?P<high>[^:]+)")
 
@@ -95,6 +95,28 @@ def keep_classes(column: pd.Series[str], name: str, classes: Sequence[str]) -> t
     notes = [f"{name}: {count} utterances labelled {label} became context (--classes)" for label, count in counts.items()]
     empty = [label for label in classes if not (column == label).any()]
     return column.where(~outside), notes + [f"{name}: no utterance is labelled {label}" for label in empty]
+
+
+def map_classes(column: pd.Series[str], name: str, mapping: Mapping[str, str], why: str) -> tuple[pd.Series[str], Target, list[str]]:
+    """Labels renamed and merged; those that the map does not name become context.
+
+    Args:
+        column: [U] labels, None = unlabelled.
+        name: of the target.
+        mapping: old label -> new label; the new ones are the classes, in the order they are first named.
+        why: the option that asked for it, for the notes.
+
+    Returns:
+        The column, what may stand in it, and notes: what was merged and what became context, counted.
+    """
+    made = column.map(dict(mapping)).astype("str").where(column.isin(list(mapping)))
+    notes = []
+    for old, count in column[column.notna()].value_counts(sort=False).sort_index().items():
+        if str(old) not in mapping:
+            notes.append(f"{name}: {count} utterances labelled {old} became context ({why})")
+        elif mapping[str(old)] != old and list(mapping.values()).count(mapping[str(old)]) > 1:
+            notes.append(f"{name}: {count} utterances labelled {old} count as {mapping[str(old)]} ({why})")
+    return made, Target("classes", tuple(dict.fromkeys(mapping.values()))), notes
 
 
 def label_only_where(table: pd.DataFrame, targets: Mapping[str, Target], modality: str) -> list[str]:

@@ -22,7 +22,7 @@ class Rows:
     Attributes:
         table: [U] the corpus's columns so far.
         places: [U] ``file, line, dialogue, utterance, position`` as they stand in the file (without a position there: the
-            corpus's), and ``read``: the how-manieth row it was, from 0, over all files.
+            corpus's; no line: not a text file), and ``read``: the how-manieth row it was, from 0, over all files.
     """
 
     table: pd.DataFrame
@@ -34,12 +34,24 @@ class Rows:
     def at(self, row: int) -> str:
         """The beginning of a message about one utterance."""
         place = self.places.iloc[row]
-        return at(place["file"], line=int(place["line"]), dialogue=place["dialogue"], utterance=place["utterance"])
+        return at(place["file"], line=self._line(row), dialogue=place["dialogue"], utterance=place["utterance"])
 
     def named(self, row: int) -> str:
         """An utterance in words, for messages that name another file."""
         place = self.places.iloc[row]
-        return f"dialogue {place['dialogue']}, utterance {place['utterance']} ({place['file'].name} line {place['line']})"
+        line = self._line(row)
+        return (
+            f"dialogue {place['dialogue']}, utterance {place['utterance']} ({place['file'].name}{'' if line is None else f' line {line}'})"
+        )
+
+    def first(self, row: int) -> str:
+        """An utterance in words, for messages that have named its file: its line, or else its how-manieth row it was."""
+        line = self._line(row)
+        return f"in row {int(self.places['read'].iloc[row])}" if line is None else f"in line {line}"
+
+    def _line(self, row: int) -> int | None:
+        line = self.places["line"].iloc[row]
+        return None if pd.isna(line) else int(line)
 
     def rank_in_split(self) -> Ints:
         """[U] the how-manieth row of its split an utterance was, in the order of the files."""
@@ -79,7 +91,7 @@ def _refuse_two_splits(rows: Rows, number: Ints) -> None:
     if mixed.any():
         row = int(np.argmax(mixed))
         raise InputError(
-            f"{rows.at(row)}expected split {split[first[row]]} as in line {rows.places['line'].iloc[first[row]]}, "
+            f"{rows.at(row)}expected split {split[first[row]]} as {rows.first(int(first[row]))}, "
             f"found {split[row]}: a dialogue in two splits leaks test into training"
         )
 
@@ -90,4 +102,4 @@ def _refuse_duplicates(rows: Rows, number: Ints) -> None:
     if twice.any():
         row = int(np.argmax(twice))
         first = int(np.argmax((key == key.iloc[row]).all(axis=1).to_numpy()))
-        raise InputError(f"{rows.at(row)}expected every utterance once, found it in line {rows.places['line'].iloc[first]} already")
+        raise InputError(f"{rows.at(row)}expected every utterance once, found it {rows.first(first)} already")

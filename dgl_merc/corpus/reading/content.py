@@ -1,0 +1,82 @@
+"""What a file is, by its first bytes, and what it holds: read without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgl_merc.corpus.readers.layout import Content
+from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
+from dgl_merc.corpus.reading.pickles import Record, read_pickle
+from dgl_merc.errors import InputError, at
+
+__all__ = ["describe", "read_content"]
+
+_HDF5, _MAT = b"\x89HDF\r\n\x1a\n", b"MATLAB 5.0 MAT-file"
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
+_PICKLES = (".pkl", ".pickle", ".p", ".pk")
+
+
+def read_content(path: Path, records: Collection[str] = ()) -> Content:
+    """Read a published file.
+
+    Args:
+        path: a pickle (perhaps compressed), an HDF5 or MAT file, a CSV, or a folder of such.
+        records: classes that pickles may hold as plain fields, ``module.Class``.
+
+    Raises:
+        InputError: none of these, damaged, or it holds code.
+    """
+    if path.is_dir():
+        return Content(path, "folder", tuple(sorted(file.name for file in path.iterdir() if file.is_file())))
+    if not path.is_file():
+        raise InputError(f"{at(path)}expected a file or a folder, found none")
+    with path.open("rb") as file:
+        begins = file.read(32)
+    if begins.startswith(b"\x93NUMPY"):
+        raise InputError(f"{at(path)}expected utterances, found one array; it goes with a table: dglmerc import table --features")
+    if begins.startswith(_HDF5):
+        from dgl_merc.corpus.reading.containers import read_hdf5
+
+        return Content(path, "hdf5", read_hdf5(path))
+    if begins.startswith(_MAT):
+        from dgl_merc.corpus.reading.containers import read_mat
+
+        return Content(path, "mat", read_mat(path))
+    if path.suffix.lower() in _PICKLES or begins.startswith((b"\x80", *_COMPRESSED)):
+        return Content(path, "pickle", read_pickle(path, records=records))
+    return Content(path, "csv", read_csv(path))
+
+
+def describe(value: Any, depth: int = 2) -> str:
+    """The structure of some content in a few words, for messages.
+
+    >>> describe([{"a": 1.5}, "b"])
+    'a list of 2: a dict of 1 ("a": float), str'
+    """
+    if isinstance(value, CsvFile):
+        return f"a CSV with the columns {', '.join(list(value.cells)[:12])}"
+    if isinstance(value, np.ndarray):
+        return f"an array {value.dtype} {list(value.shape)}"
+    if isinstance(value, Record):
+        return f"an instance of {value.name}"
+    if isinstance(value, Mapping):
+        return f"a dict of {len(value)}" + _some(
+            [f"{_short(key)}: {describe(item, depth - 1)}" for key, item in list(value.items())[:3]], depth
+        )
+    if isinstance(value, list | tuple):
+        some = ", ".join(describe(item, depth - 1) for item in value[:12])
+        return f"a {type(value).__name__} of {len(value)}" + (f": {some}" if depth > 1 and some else "")
+    return type(value).__name__
+
+
+def _some(items: list[str], depth: int) -> str:
+    return f" ({', '.join(items)})" if depth > 0 and items else ""
+
+
+def _short(key: object) -> str:
+    said = f'"{key}"' if isinstance(key, str) else repr(key)
+    return said if len(said) <= 40 else f"{said[:37]}..."

@@ -108,7 +108,7 @@ def _structured(names: Any, fields: Any, size: int) -> np.dtype[Any]:
         or not all(type(name) is str for name in names)
     ):
         raise _damaged(f"1 to {_FIELDS} named fields of a dtype", "something else")
-    formats, offsets = [], []
+    formats, offsets, titles = [], [], []
     for name in names:
         entry = fields.get(name)
         if type(entry) is not tuple or len(entry) not in (2, 3) or not isinstance(entry[0], np.dtype) or type(entry[1]) is not int:
@@ -117,8 +117,9 @@ def _structured(names: Any, fields: Any, size: int) -> np.dtype[Any]:
             raise _damaged(f"fields of numbers or text within {size} bytes", f"another for {name[:20]!r}")
         formats.append(entry[0])
         offsets.append(entry[1])
+        titles.append(_text(entry[2]) if len(entry) == 3 else None)
     try:
-        return np.dtype({"names": list(names), "formats": formats, "offsets": offsets, "itemsize": size})
+        return np.dtype({"names": list(names), "formats": formats, "offsets": offsets, "titles": titles, "itemsize": size})
     except (ValueError, TypeError) as error:  # the same name twice
         raise _damaged("the fields of a dtype", error) from None
 
@@ -140,7 +141,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _filled(data: bytes | bytearray, dtype: Any, shape: tuple[int, ...], order: Any, purse: Purse) -> Array:
-    """An array of its own, of exactly the bytes that are there."""
+    """An array of its own, of exactly the bytes that are there, in this machine's byte order (as NumPy does below protocol 5)."""
     if not isinstance(dtype, np.dtype) or dtype.hasobject or dtype.subdtype is not None:
         raise _damaged("an array of numbers, text or dates", f"dtype {dtype}")
     count = math.prod(shape)
@@ -149,8 +150,8 @@ def _filled(data: bytes | bytearray, dtype: Any, shape: tuple[int, ...], order: 
     # Of an array without bytes, what counts is how many rows a walk through it would make.
     purse.spend(8 * math.prod(n or 1 for n in shape) if not len(data) else 0)
     if not len(data):
-        return np.zeros(shape, dtype)
-    x: Array = np.frombuffer(data, dtype).reshape(shape, order=order).copy(order="K")
+        return np.zeros(shape, dtype.newbyteorder("="), order=order)
+    x: Array = np.frombuffer(data, dtype).reshape(shape, order=order).astype(dtype.newbyteorder("="), order="K")
     _check_text(x)
     return x
 
@@ -158,7 +159,7 @@ def _filled(data: bytes | bytearray, dtype: Any, shape: tuple[int, ...], order: 
 def _check_text(x: Array) -> None:
     """NumPy's text is 4 bytes a character, of which most are none."""
     if x.dtype.kind == "U":
-        codes = np.ascontiguousarray(x).reshape(-1).view(np.dtype(np.uint32).newbyteorder(x.dtype.byteorder))
+        codes = np.ascontiguousarray(x).reshape(-1).view(np.uint32)
         if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
             raise _damaged("an array of text", "characters that are none")
     for name in x.dtype.names or ():

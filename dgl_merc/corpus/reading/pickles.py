@@ -39,7 +39,8 @@ def read_pickle(path: Path, *, records: Collection[str] = ()) -> Any:
 
     Returns:
         dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, complex, bool, None, NumPy arrays, scalars and dtypes,
-        pandas DataFrame, Series, Index and NA, and records. Arrays own their memory and can be written to.
+        pandas DataFrame, Series, Index and NA, and records. Arrays own their memory, can be written to and are in this machine's byte
+        order.
 
     Raises:
         InputError: no pickle, damaged, more data than a file of its size can hold (:mod:`.pickle_building` says how much), or anything but

@@ -56,11 +56,13 @@ class Vectors:
         values: [R, W] numbers, perhaps not finite.
         utterance: [R] the row of :attr:`Published.table` each belongs to; None: row i belongs to utterance i.
         why_absent: why an utterance may have none, in words.
+        notes: what was counted in it.
     """
 
     values: npt.NDArray[Any]
     utterance: npt.NDArray[np.int64] | None = None
     why_absent: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def attach(
 
 
 def _absences(spec: FeatureSpec, rows: Rows, loaded: Loaded, finite: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-    notes, total = [], len(rows)
+    notes, total = list(loaded.notes), len(rows)
     if missing := total - len(loaded.utterance):
         notes.append(f"{spec.modality}: absent in {missing} of {total} utterances: {loaded.why_absent}")
     if count := int((~finite).sum()):

@@ -48,6 +48,7 @@ ITEMS: Mapping[str, tuple[type, str]] = {
     "cosmic-meld-text": (list, "speakers emotion sentiment sentences train test dev"),
     "cosmic-emorynlp-text": (list, "speakers emotion sentences train test dev"),
     "cosmic-dailydialog-text": (list, "speakers emotion sentences train test dev"),
+    "comet": (list, "xIntent xAttr xNeed xWant xEffect xReact oWant oEffect oReact"),
 }
 """Layout -> the container and its items, in order, as the sources in the readers' docstrings load them."""
 WIDTHS = {
@@ -56,13 +57,16 @@ WIDTHS = {
     "iemocap-roberta": {**dict.fromkeys(ROBERTA, 1024), "audio": 1582, "visual": 342},
     "meld-text-audio": {"text": 600, "audio": 300},
     "meld-tuple": {"text": 600, "audio": 300, "visual": 342},
+    "comet": dict.fromkeys(["xIntent", "xAttr", "xNeed", "xWant", "xEffect", "xReact", "oWant", "oEffect", "oReact"], 768),
 }
 """Layout -> item -> width, as published; other layouts: RoBERTa 1024, MELD's audio 300, visual 342."""
 
 
 def _dialogues(layout: str) -> tuple[Any, ...]:
     return next(
-        names for word, names in (("iemocap", IEMOCAP), ("meld", MELD), ("emorynlp", EMORYNLP), ("daily", DAILYDIALOG)) if word in layout
+        names
+        for word, names in (("iemocap", IEMOCAP), ("meld", MELD), ("emorynlp", EMORYNLP), ("daily", DAILYDIALOG), ("comet", IEMOCAP))
+        if word in layout
     )
 
 

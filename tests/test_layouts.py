@@ -16,9 +16,12 @@ from dgl_merc.corpus.readers import cosmic, iemocap, meld_tuples
 from dgl_merc.corpus.readers.known import known_layouts
 from dgl_merc.corpus.readers.meld import EMOTIONS
 from dgl_merc.corpus.readers.published import read_published
+from dgl_merc.corpus.readers.table import read_table
 from dgl_merc.corpus.reading.content import describe, read_content
+from dgl_merc.errors import InputError
 
 OWN = {layout.name: layout for module in (iemocap, meld_tuples, cosmic) for layout in module.LAYOUTS}
+LABELLED = [name for name in OWN if name != "comet"]
 LABELS = {"iemocap": iemocap.LABELS, "meld": EMOTIONS, "emorynlp": cosmic.EMORYNLP, "daily": cosmic.DAILYDIALOG}
 NO_DEV = "no dev split, as published: dglmerc corpus split OUT NEW --dev .1 --test keep makes one of train (or --by session --dev Ses04 --test keep)"
 LOCAL = "speakers are numbered within each dialogue: who speaks in two of them is not known"
@@ -49,7 +52,7 @@ def test_every_layout_has_a_case():
     assert set(OWN) <= set(CASES)
 
 
-@pytest.mark.parametrize("layout", OWN)
+@pytest.mark.parametrize("layout", LABELLED)
 def test_everything_arrives(layout, tmp_path):
     items = content_of(layout, rng())
     wanted = [f"{name}=file:{name}" for name in ROBERTA if name in items]
@@ -76,7 +79,7 @@ def test_everything_arrives(layout, tmp_path):
     assert corpus.notes[0] == f"layout: {layout}, {OWN[layout].says}"
 
 
-@pytest.mark.parametrize("layout", OWN)
+@pytest.mark.parametrize("layout", LABELLED)
 def test_speakers_and_splits(layout, tmp_path):
     corpus = read_published(CASES[layout](tmp_path, rng()))
     items = content_of(layout, rng())
@@ -104,7 +107,7 @@ def notes_of(corpus: Corpus) -> list[str]:
 
 
 def test_notes(tmp_path):
-    found = {layout: notes_of(read_published(CASES[layout](tmp_path, rng()))) for layout in OWN}
+    found = {layout: notes_of(read_published(CASES[layout](tmp_path, rng()))) for layout in LABELLED}
     happy = sum(label == 0 for labels in content_of("iemocap", rng())["emotion"].values() for label in labels)
     quirk = f"emotion: among the {happy} happy are utterances without agreement (xxx in the release, 53 in all as the field counts)"
     dev = "2 dialogues of the file's train, 1039 to 1152, are MELD's dev"
@@ -241,6 +244,56 @@ def test_dialogues_in_no_split_are_left_out(tmp_path):
     assert IEMOCAP[1] not in corpus.utterances["dialogue_id"].tolist()
     assert f"1 dialogues are in no split and were left out, the first {IEMOCAP[1]}" in corpus.notes
     assert rows_of(corpus, "text")[IEMOCAP[2], 0][:2].tolist() == [2, 0]
+
+
+# --- another file beside it -------------------------------------------------------------------------------------------
+
+
+def test_features_from_another_file(tmp_path):
+    """M3Net's pair, and COMET's features: dialogues in another order, one of them missing, one vector missing."""
+    lengths = (2, 3, 2, 3, 2, 3)
+    items = content_of("iemocap", rng(), lengths=lengths)
+    text = content_of("cosmic-iemocap", rng(), IEMOCAP[::-1], lengths[::-1])
+    sense = content_of("comet", rng(), IEMOCAP[1:], lengths[1:])
+    text["roberta2"][IEMOCAP[2]][1] = None
+    main = written(tmp_path, "iemocap", items)
+    pickled(tmp_path / "roberta.pkl", list(text.values()))
+    pickled(tmp_path / "comet.pkl", list(sense.values()))
+    corpus = read_published(main, ["text=roberta.pkl:roberta_mean", "sense=comet.pkl:xNeed,oReact", "audio=file:audio"])
+    assert list(corpus.modalities) == ["text", "audio", "visual", "sense"]
+    total, found = len(corpus.utterances), rows_of(corpus, "text")
+    assert {(IEMOCAP[2], 1)} == set(rows_of(corpus, "audio")) - set(found)
+    for (name, k), row in found.items():
+        np.testing.assert_allclose(row, np.mean([text[layer][name][k] for layer in ROBERTA], axis=0), rtol=1e-6)
+    for (name, k), row in rows_of(corpus, "sense").items():
+        np.testing.assert_array_equal(row, np.concatenate([sense["xNeed"][name][k], sense["oReact"][name][k]]))
+    assert len(rows_of(corpus, "sense")) == total - 2
+    assert f"sense: absent in 2 of {total} utterances: its dialogue is not in comet.pkl" in corpus.notes
+    assert f"text: absent in 1 of {total} utterances: None or empty in the file or its dialogue is not in roberta.pkl" in corpus.notes
+    assert corpus.modalities["text"].provenance == "roberta.pkl: roberta_mean"
+    assert set(corpus.source["files"]) == {"file.pkl", "roberta.pkl", "comet.pkl"}
+
+
+def test_faults_of_another_file(tmp_path):
+    lengths = (2, 3, 2, 3, 2, 3)
+    main = written(tmp_path, "iemocap", content_of("iemocap", rng(), lengths=lengths))
+    longer = pickled(tmp_path / "longer.pkl", list(content_of("comet", rng(), lengths=(2, 3, 2, 4, 2, 3)).values()))
+    pickled(tmp_path / "comet.pkl", list(content_of("comet", rng(), lengths=lengths).values()))
+    foreign = pickled(tmp_path / "foreign.pkl", list(content_of("cosmic-meld", rng()).values()))
+    with pytest.raises(InputError, match=f"longer.pkl: dialogue {IEMOCAP[3]}: expected 3 utterances as in the imported file, found 4"):
+        read_published(main, ["sense=longer.pkl:xNeed"])
+    with pytest.raises(InputError, match=r"foreign\.pkl: expected dialogues of the imported file, found none of the same name"):
+        read_published(main, [f"sense={foreign}:roberta1"])
+    with pytest.raises(InputError, match=r"sense=comet\.pkl:text: expected arrays of the file, found 'text'; it has xIntent, xAttr"):
+        read_published(main, ["sense=comet.pkl:text"])
+    with pytest.raises(
+        InputError,
+        match=r"longer.pkl: expected utterances with labels, found features alone \(xIntent, .*--features NAME=longer.pkl:xIntent",
+    ):
+        read_published(longer)
+    (tmp_path / "own.csv").write_text("dialogue_id,speaker,split,emotion\na,x,train,joy\na,y,train,fear\n")
+    with pytest.raises(InputError, match="expected a file that is imported as published"):
+        read_table(tmp_path / "own.csv", ["sense=longer.pkl:xNeed"])
 
 
 # --- the published sizes ----------------------------------------------------------------------------------------------

@@ -98,4 +98,14 @@ def _layout(name: str, *, text: bool) -> Layout:
     return Layout(f"cosmic-{name}{'-text' if text else ''}", says, "pickle", partial(fits, made=made), read_it, maps)
 
 
-LAYOUTS = tuple(_layout(name, text=text) for text in (False, True) for name in _DATA)
+_COMET = Tuple("COMET", ("xIntent", "xAttr", "xNeed", "xWant", "xEffect", "xReact", "oWant", "oEffect", "oReact"), (), "", _ANY, {})
+LAYOUTS = (
+    *(_layout(name, text=text) for text in (False, True) for name in _DATA),
+    Layout(
+        "comet",
+        "COMET's commonsense features as COSMIC publishes them, without labels: a list of 9",
+        "pickle",
+        partial(fits, made=_COMET),
+        lambda content, _choices: _read(content, _COMET),
+    ),
+)

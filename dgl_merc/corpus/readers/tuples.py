@@ -6,7 +6,8 @@ but those that say the splits: these are collections of dialogues. :class:`Tuple
 
     ids         the utterances' names: text or whole numbers
     speakers    one of :data:`SPEAKERS`
-    emotion     a whole number, the index of a label; this item says which dialogues there are, in which order, and how long they are
+    emotion     a whole number, the index of a label; this item (without one, the first) says which dialogues there are, in which order,
+                and how long they are
     sentences   text
     train, dev, test   the dialogues of a split: a list, tuple, set or array of dict keys
     rest        anything, or a dict such as the others; nothing of it is read by itself
@@ -161,6 +162,7 @@ class Opened:
         self.path, self.made = content.path, made
         self.items: dict[str, Any] = dict(zip(made.items, content.value, strict=True))
         self.notes: list[str] = []
+        self.anchor = "emotion" if "emotion" in self.items else made.items[0]
         self.dialogues = self._dialogues(self._splits())
 
     def published(self) -> Published:
@@ -170,14 +172,17 @@ class Opened:
             InputError: lengths that disagree, or entries that are not what the layout says.
         """
         rows = [(dialogue, utterance) for dialogue in self.dialogues for utterance in dialogue.utterances]
-        names = [dialogue.name for dialogue, _ in rows]
-        table = pd.DataFrame({"dialogue_id": names, "speaker": self._speakers(), "split": [dialogue.split for dialogue, _ in rows]})
+        table = pd.DataFrame({"dialogue_id": [dialogue.name for dialogue, _ in rows], "split": [dialogue.split for dialogue, _ in rows]})
+        if "speakers" in self.items:
+            table["speaker"] = self._speakers()
         if "ids" in self.items:
             table["utterance_id"] = [utterance for _, utterance in rows]
         if "sentences" in self.items:
             table["text"] = self._sentences()
-        labels = self.made.labels
-        table["emotion"] = [labels[number] for number in self.numbers("emotion", len(labels))]
+        labels, targets = self.made.labels, {}
+        if "emotion" in self.items:
+            table["emotion"] = [labels[number] for number in self.numbers("emotion", len(labels))]
+            targets["emotion"] = Target("classes", labels)
         for column in table:
             table[column] = table[column].astype("str")
         arrays: dict[str, Callable[[], Vectors]] = {name: partial(self.vectors, name) for name in self.made.arrays}
@@ -187,9 +192,8 @@ class Opened:
                 self.notes.append(
                     "text is roberta_mean, the mean of roberta1 to roberta4; --features text=file:roberta1 takes the last layer"
                 )
-        if self.made.person is None:
+        if "speakers" in self.items and self.made.person is None:
             self.notes.append("speakers are numbered within each dialogue: who speaks in two of them is not known")
-        targets = {"emotion": Target("classes", labels)}
         return Published(self.made.data, table, targets, arrays, self.made.modalities, tuple(self.notes))
 
     def numbers(self, item: str, count: int) -> list[int]:
@@ -233,26 +237,28 @@ class Opened:
                     raise InputError(f"{at(self.path)}{split}: expected names of dialogues, found {shown(key)}")
                 if key in found:
                     raise InputError(f"{at(self.path, dialogue=name)}expected in one split, found in {found[key]} and in {split}")
-                if not isinstance(self.items["emotion"], dict) or key not in self.items["emotion"]:
+                if key not in self.items[self.anchor]:
                     raise InputError(f"{at(self.path, dialogue=name)}expected utterances of this dialogue of {split}, found none")
                 found[key] = split
         return found
 
     def _dialogues(self, splits: Mapping[Any, str]) -> list[_Dialogue]:
-        """Those in a split, in the order of the labels."""
-        found, outside = [], []
-        labels = [(id(entries), len(entries)) for entries in self.items["emotion"].values() if _is_list(entries)]
+        """Those in a split, in the order of the labels; without splits all."""
+        found, outside, whole = [], [], not set(SPLITS) & set(self.items)
+        labels = [(id(entries), len(entries)) for entries in self.items[self.anchor].values() if _is_list(entries)]
         refuse_repeats(self.path, "utterances", labels, 2**22)
-        for key, entries in self.items["emotion"].items():
+        for key, entries in self.items[self.anchor].items():
             name = _name(key)
             if name is None or not self.made.dialogue.fullmatch(name):
-                raise InputError(f"{at(self.path)}emotion: expected names of dialogues as {self.made.data} has them, found {shown(key)}")
-            if key not in splits:
+                raise InputError(
+                    f"{at(self.path)}{self.anchor}: expected names of dialogues as {self.made.data} has them, found {shown(key)}"
+                )
+            if key not in splits and not whole:
                 outside.append(name)
                 continue
             if not _is_list(entries) or not len(entries):
-                raise InputError(f"{at(self.path, dialogue=name)}emotion: expected at least one utterance, found {shown(entries)}")
-            found.append(_Dialogue(key, name, splits[key], self._utterances(key, name, len(entries))))
+                raise InputError(f"{at(self.path, dialogue=name)}{self.anchor}: expected at least one utterance, found {shown(entries)}")
+            found.append(_Dialogue(key, name, splits.get(key, "train"), self._utterances(key, name, len(entries))))
         if not found:
             raise InputError(f"{at(self.path)}expected at least one dialogue in a split, found none")
         if twice := [name for name, count in Counter(dialogue.name for dialogue in found).items() if count > 1]:

@@ -54,7 +54,7 @@ def attach(
     *,
     nan: NanPolicy,
     columns: Mapping[str, list[str]] | None = None,
-    arrays: Mapping[str, Callable[[], Vectors]] | None = None,
+    arrays: Mapping[str, Mapping[str, Callable[[], Vectors]]] | None = None,
 ) -> Attached:
     """Read the features of one modality.
 
@@ -64,15 +64,15 @@ def attach(
         folder: what relative paths start from.
         nan: whether a NaN, an infinity or a value outside a function's domain is an error or makes the modality absent.
         columns: column -> [U] cells of the table, where features may stand in columns.
-        arrays: name -> what reads an array of the imported file.
+        arrays: path as a spec gives it ("" = the imported file) -> name -> what reads an array.
 
     Raises:
         InputError: any fault of the files; the message names file and utterance.
     """
     if spec.kind == "columns":
         loaded = load_by_column(spec, rows, columns)
-    elif spec.kind == "file":
-        loaded = load_by_array(spec, rows, arrays or {})
+    elif spec.kind in ("file", "pickle"):
+        loaded = load_by_array(spec, rows, folder, None if arrays is None else arrays.get(spec.path, {}))
     elif spec.kind == "npy":
         loaded = load_by_row(spec, rows, folder)
     else:
@@ -120,7 +120,7 @@ def _provenance(spec: FeatureSpec, files: tuple[Path, ...]) -> str:
     if spec.kind == "columns":
         return f"columns {', '.join(spec.columns)}"
     names = ", ".join(file.name for file in files)
-    if spec.kind == "file":
+    if spec.kind in ("file", "pickle"):
         return f"{names}: {', '.join(expression.text for expression in spec.expressions)}"
     if spec.kind == "npy":
         return f"{names}, by row"

@@ -49,7 +49,8 @@ def load_by_array(spec: FeatureSpec, rows: Rows, arrays: Mapping[str, Callable[[
     number = np.empty(len(rows), dtype=np.int64)
     number[rows.places["read"].to_numpy(dtype=np.int64)] = np.arange(len(rows))
     files = {"": place}
-    return Loaded(parts, number[common], files, "; ".join(whys) or "no vector in the file")
+    notes = tuple(dict.fromkeys(note for vectors in found.values() for note in vectors.notes))
+    return Loaded(parts, number[common], files, "; ".join(whys) or "no vector in the file", notes)
 
 
 def _owners(vectors: Vectors, count: int) -> Ints:

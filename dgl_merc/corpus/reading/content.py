@@ -64,19 +64,17 @@ def describe(value: Any, depth: int = 2) -> str:
     if isinstance(value, Record):
         return f"an instance of {value.name}"
     if isinstance(value, Mapping):
-        return f"a dict of {len(value)}" + _some(
-            [f"{_short(key)}: {describe(item, depth - 1)}" for key, item in list(value.items())[:3]], depth
-        )
+        items = list(value.items())[:3] if depth > 0 else []
+        some = ", ".join(f"{_short(key)}: {describe(item, depth - 1)}" for key, item in items)
+        return f"a dict of {len(value)}" + (f" ({some})" if some else "")
     if isinstance(value, list | tuple):
-        some = ", ".join(describe(item, depth - 1) for item in value[:12])
-        return f"a {type(value).__name__} of {len(value)}" + (f": {some}" if depth > 1 and some else "")
+        some = ", ".join(describe(item, depth - 1) for item in value[:12]) if depth > 1 else ""
+        return f"a {type(value).__name__} of {len(value)}" + (f": {some}" if some else "")
     return type(value).__name__
 
 
-def _some(items: list[str], depth: int) -> str:
-    return f" ({', '.join(items)})" if depth > 0 and items else ""
-
-
 def _short(key: object) -> str:
+    if isinstance(key, int) and key.bit_length() > 128:
+        return "a huge number"
     said = f'"{key}"' if isinstance(key, str) else repr(key)
     return said if len(said) <= 40 else f"{said[:37]}..."

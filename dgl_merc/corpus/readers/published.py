@@ -125,7 +125,8 @@ def _arranged(path: Path, published: Published) -> Rows:
     """Dialogues together, utterances in order, each with its place in the file."""
     table = published.table.reset_index(drop=True)
     count = np.arange(len(table))
-    places = pd.DataFrame({"read": count, "file": [path] * len(table), "dialogue": table["dialogue_id"].astype("str")})
+    files = [path] * len(table) if published.read_in is None else [published.files[k] for k in published.read_in]
+    places = pd.DataFrame({"read": count, "file": files, "dialogue": table["dialogue_id"].astype("str")})
     places["line"] = published.lines if published.lines is not None else pd.Series([None] * len(table), dtype="Int64")
     named = table["utterance_id"] if "utterance_id" in table else table.groupby("dialogue_id", sort=False).cumcount()
     places["utterance"] = named.astype("str")

@@ -50,10 +50,10 @@ def load_by_array(spec: FeatureSpec, rows: Rows, folder: Path, arrays: Mapping[s
     except ValueError as error:
         raise InputError(f"{spec.where}{error}") from None
     whys = dict.fromkeys(vectors.why_absent for vectors in found.values() if vectors.why_absent)
-    notes = tuple(note for vectors in found.values() for note in vectors.notes)
     number = np.empty(len(rows), dtype=np.int64)
     number[rows.places["read"].to_numpy(dtype=np.int64)] = np.arange(len(rows))
     files = {"": place}
+    notes = tuple(dict.fromkeys(note for vectors in found.values() for note in vectors.notes))
     return Loaded(parts, number[common], files, "; ".join(whys) or "no vector in the file", notes)
 
 

@@ -88,12 +88,12 @@ def attach(
     present = np.zeros(len(rows), dtype=bool)
     present[kept] = True
     files = tuple(dict.fromkeys(loaded.files.values()))
-    notes = _absences(spec, rows, loaded, finite)
+    notes = _notes(spec, rows, loaded, finite)
     return Attached(x[finite][np.argsort(kept)], present, _provenance(spec, files), notes, files)
 
 
-def _absences(spec: FeatureSpec, rows: Rows, loaded: Loaded, finite: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-    notes, total = list(loaded.notes), len(rows)
+def _notes(spec: FeatureSpec, rows: Rows, loaded: Loaded, finite: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    notes, total = [f"{spec.modality}: {note}" for note in loaded.notes], len(rows)
     if missing := total - len(loaded.utterance):
         notes.append(f"{spec.modality}: absent in {missing} of {total} utterances: {loaded.why_absent}")
     if count := int((~finite).sum()):

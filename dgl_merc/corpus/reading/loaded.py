@@ -27,7 +27,7 @@ class Loaded:
         utterance: [R] the utterance each row belongs to.
         files: split (or "" for every split) -> the file that errors name; empty: the CSV itself.
         why_absent: why an utterance may have no row, in words.
-        notes: what was counted in them.
+        notes: how the rows were made, where that is not plain.
     """
 
     parts: list[Part]

@@ -115,7 +115,7 @@ def stack(path: Path, name: str, dialogues: Sequence[Held]) -> Vectors:
     refuse_repeats(path, name, sizes)
     values, owner = np.concatenate(pieces), np.concatenate(owners)
     zero = int((~values.any(axis=1)).sum())
-    notes = (f"{name}: {zero} of {len(values)} vectors are all zero in the file; they are kept as they are",) if zero else ()
+    notes = (f"{zero} of {len(values)} vectors are all zero in the file; they are kept as they are",) if zero else ()
     return Vectors(values, None if len(owner) == begin else owner, _ABSENT, notes)
 
 

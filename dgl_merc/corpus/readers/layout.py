@@ -56,11 +56,13 @@ class Vectors:
         values: [R, W] numbers, perhaps not finite.
         utterance: [R] the row of :attr:`Published.table` each belongs to; None: row i belongs to utterance i.
         why_absent: why an utterance may have none, in words.
+        notes: how the vectors were made of what is in the file, and what was left out, counted.
     """
 
     values: npt.NDArray[Any]
     utterance: npt.NDArray[np.int64] | None = None
     why_absent: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Published:
         notes: what to know about the file: what was dropped, repaired or is known to be odd, counted.
         lines: [U] the line each utterance was read in, of a text file.
         files: those that were read, where the layout is a folder.
+        read_in: [U] which of ``files`` each utterance was read in.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Published:
     notes: tuple[str, ...] = ()
     lines: npt.NDArray[np.int64] | None = None
     files: tuple[Path, ...] = ()
+    read_in: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

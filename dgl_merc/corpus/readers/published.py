@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dgl_merc.corpus.corpus import Corpus
+from dgl_merc.corpus.readers.beside import moved
 from dgl_merc.corpus.readers.known import known_layouts
-from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published
+from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published, Vectors
 from dgl_merc.corpus.reading.assemble import Origin, assemble
 from dgl_merc.corpus.reading.content import describe, read_content
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec, parse_specs
@@ -63,7 +64,8 @@ def read_published(
 
     Args:
         path: of it.
-        features: as ``--features``; ``MODALITY=file:ARRAY,log(ARRAY)`` takes arrays of the file. They replace and add to those that the
+        features: as ``--features``; ``MODALITY=file:ARRAY,log(ARRAY)`` takes arrays of the file, ``MODALITY=OTHER.pkl:ARRAY``
+            those of another with the same dialogues. They replace and add to those that the
             layout takes by itself.
         layout: its name; None: recognised.
         label_map: one of the layout's, by name; None: its first.
@@ -79,6 +81,12 @@ def read_published(
     content = read_content(path, records={name for known in known_layouts() for name in known.records})
     known = recognise(content, layout)
     published = known.read(content, Choices(one_split))
+    if not published.targets:
+        arrays = list(published.arrays)
+        raise InputError(
+            f"{at(path)}expected utterances with labels, found features alone ({', '.join(arrays)}); import the file with the labels of "
+            f"these dialogues, with --features NAME={path.name}:{arrays[0]}"
+        )
     rows, targets, notes = _labelled(_arranged(path, published), published, known, label_map, classes)
     options = {
         "layout": known.name,
@@ -91,6 +99,7 @@ def read_published(
     }
     folder = path if path.is_dir() else path.parent
     origin = Origin(known.name, path, folder, published.files or (path,), options)
+    beside = {spec.path: spec for spec in specs if spec.kind == "pickle"}
     said = (f"layout: {known.name}, {known.says}", *published.notes, *notes)
     return assemble(
         published.name,
@@ -101,15 +110,23 @@ def read_published(
         only_where=label_only_where,
         nan=nan,
         notes=said,
-        arrays=published.arrays,
+        arrays={"": published.arrays, **{name: _beside(spec, rows, folder) for name, spec in beside.items()}},
     )
+
+
+def _beside(spec: FeatureSpec, rows: Rows, folder: Path) -> Mapping[str, Callable[[], Vectors]]:
+    """The arrays of another published file."""
+    path = spec.resolve(folder)
+    content = read_content(path, records={name for known in known_layouts() for name in known.records})
+    return moved(recognise(content).read(content, Choices("train")), rows, path)
 
 
 def _arranged(path: Path, published: Published) -> Rows:
     """Dialogues together, utterances in order, each with its place in the file."""
     table = published.table.reset_index(drop=True)
     count = np.arange(len(table))
-    places = pd.DataFrame({"read": count, "file": [path] * len(table), "dialogue": table["dialogue_id"].astype("str")})
+    files = [path] * len(table) if published.read_in is None else [published.files[k] for k in published.read_in]
+    places = pd.DataFrame({"read": count, "file": files, "dialogue": table["dialogue_id"].astype("str")})
     places["line"] = published.lines if published.lines is not None else pd.Series([None] * len(table), dtype="Int64")
     named = table["utterance_id"] if "utterance_id" in table else table.groupby("dialogue_id", sort=False).cumcount()
     places["utterance"] = named.astype("str")

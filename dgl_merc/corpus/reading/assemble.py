@@ -52,7 +52,7 @@ def assemble(
     nan: NanPolicy,
     notes: Sequence[str],
     columns: Mapping[str, list[str]] | None = None,
-    arrays: Mapping[str, Callable[[], Vectors]] | None = None,
+    arrays: Mapping[str, Mapping[str, Callable[[], Vectors]]] | None = None,
 ) -> Corpus:
     """Make a corpus of utterances and the files that hold their features.
 
@@ -66,7 +66,7 @@ def assemble(
         nan: what a NaN means.
         notes: what the reader counted so far.
         columns: column -> [U] cells that features may be taken from.
-        arrays: name -> what reads an array of the imported file.
+        arrays: path as a spec gives it ("" = the imported file) -> name -> what reads an array.
 
     Raises:
         InputError: any fault of the data.

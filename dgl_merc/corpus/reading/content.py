@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
 from dgl_merc.corpus.reading.pickles import Record, read_pickle
 from dgl_merc.errors import InputError, at
 
-__all__ = ["describe", "read_content"]
+__all__ = ["describe", "read_content", "shown"]
 
 _HDF5, _MAT = b"\x89HDF\r\n\x1a\n", b"MATLAB 5.0 MAT-file"
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
@@ -64,19 +65,24 @@ def describe(value: Any, depth: int = 2) -> str:
     if isinstance(value, Record):
         return f"an instance of {value.name}"
     if isinstance(value, Mapping):
-        return f"a dict of {len(value)}" + _some(
-            [f"{_short(key)}: {describe(item, depth - 1)}" for key, item in list(value.items())[:3]], depth
-        )
+        some = [f"{shown(key)}: {describe(item, depth - 1)}" for key, item in islice(value.items(), 3)] if depth > 0 else []
+        return f"a dict of {len(value)}" + (f" ({', '.join(some)})" if some else "")
     if isinstance(value, list | tuple):
-        some = ", ".join(describe(item, depth - 1) for item in value[:12])
-        return f"a {type(value).__name__} of {len(value)}" + (f": {some}" if depth > 1 and some else "")
+        some = [describe(item, depth - 1) for item in value[:12]] if depth > 1 else []
+        return f"a {type(value).__name__} of {len(value)}" + (f": {', '.join(some)}" if some else "")
     return type(value).__name__
 
 
-def _some(items: list[str], depth: int) -> str:
-    return f" ({', '.join(items)})" if depth > 0 and items else ""
+def shown(value: Any) -> str:
+    """A value in a few words, whatever a stranger put there.
 
-
-def _short(key: object) -> str:
-    said = f'"{key}"' if isinstance(key, str) else repr(key)
-    return said if len(said) <= 40 else f"{said[:37]}..."
+    >>> shown("joy"), shown(-7), shown(10**400), shown([1, 2])
+    ('"joy"', '-7', 'a whole number of 1329 bits', 'a list of 2')
+    """
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= 38 else f'"{value[:35]}..."'
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(value) if abs(int(value)) < 2**64 else f"a whole number of {int(value).bit_length()} bits"
+    if value is None or isinstance(value, bool | float | np.floating):
+        return str(value)
+    return describe(value, 1)

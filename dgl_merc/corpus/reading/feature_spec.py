@@ -1,12 +1,13 @@
 """The grammar of ``--features``: which modality comes from which file, and how its rows find their utterances.
 
-There are four forms:
+There are five forms:
 
     text={split}_sent_emo.minilm.npy    by row: row i of the array is row i of the CSV ({split}: of that split's rows)
     audio=av.npz:mfcc13,log(mel128)     by key: arrays of the archive, joined by its dialogue_id, utterance_id and split
     text=columns:text_*                 from columns of the table: a name, a pattern (by number, where the names are one word and a
                                         number), or a range such as f0..f9
     text=file:roberta1,roberta4         arrays of the imported file itself, as its layout names them (dglmerc import FILE)
+    text=other.pkl:roberta_mean         arrays of another published file that has the same dialogues (dglmerc import FILE)
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from dgl_merc.errors import InputError, at
 
 __all__ = ["FeatureSpec", "parse_specs"]
 
-_FILE = re.compile(r"(?P<path>.+?\.(?P<kind>npy|npz))(?::(?P<rest>.*))?", re.DOTALL)
-_FORM = "expected MODALITY=FILE.npy, MODALITY=FILE.npz:ARRAY,..., MODALITY=columns:NAME,... or MODALITY=file:ARRAY,..."
+_FILE = re.compile(r"(?P<path>.+?\.(?P<kind>npy|npz|pkl|pickle))(?::(?P<rest>.*))?", re.DOTALL)
+_FORM = (
+    "expected MODALITY=FILE.npy, MODALITY=FILE.npz:ARRAY,..., MODALITY=columns:NAME,..., MODALITY=file:ARRAY,... "
+    "or MODALITY=OTHER.pkl:ARRAY,..."
+)
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,13 @@ class FeatureSpec:
         modality: a plain word.
         kind: where the numbers are.
         path: of the file, perhaps with ``{split}`` in it; empty for columns and for arrays of the imported file.
-        expressions: the arrays of an archive, or of the imported file.
+        expressions: the arrays of an archive, of the imported file, or of another one.
         columns: names, patterns and ranges of columns.
     """
 
     text: str
     modality: str
-    kind: Literal["npy", "npz", "columns", "file"]
+    kind: Literal["npy", "npz", "columns", "file", "pickle"]
     path: str = ""
     expressions: tuple[Expression, ...] = ()
     columns: tuple[str, ...] = ()
@@ -117,5 +121,6 @@ def parse_spec(text: str) -> FeatureSpec:
             raise InputError(f"{where}expected nothing behind .npy (it holds one array), found ':{file['rest']}'")
         return FeatureSpec(text, modality, "npy", file["path"])
     if not file["rest"]:
-        raise InputError(f"{where}expected the names of arrays behind the archive, as {file['path']}:ARRAY,log(ARRAY), found none")
-    return FeatureSpec(text, modality, "npz", file["path"], parse_expressions(file["rest"], where))
+        raise InputError(f"{where}expected the names of arrays behind the file, as {file['path']}:ARRAY,log(ARRAY), found none")
+    kind: Literal["npz", "pickle"] = "npz" if file["kind"] == "npz" else "pickle"
+    return FeatureSpec(text, modality, kind, file["path"], parse_expressions(file["rest"], where))

@@ -54,7 +54,7 @@ def attach(
     *,
     nan: NanPolicy,
     columns: Mapping[str, list[str]] | None = None,
-    arrays: Mapping[str, Callable[[], Vectors]] | None = None,
+    arrays: Mapping[str, Mapping[str, Callable[[], Vectors]]] | None = None,
 ) -> Attached:
     """Read the features of one modality.
 
@@ -64,15 +64,15 @@ def attach(
         folder: what relative paths start from.
         nan: whether a NaN, an infinity or a value outside a function's domain is an error or makes the modality absent.
         columns: column -> [U] cells of the table, where features may stand in columns.
-        arrays: name -> what reads an array of the imported file.
+        arrays: path as a spec gives it ("" = the imported file) -> name -> what reads an array.
 
     Raises:
         InputError: any fault of the files; the message names file and utterance.
     """
     if spec.kind == "columns":
         loaded = load_by_column(spec, rows, columns)
-    elif spec.kind == "file":
-        loaded = load_by_array(spec, rows, arrays or {})
+    elif spec.kind in ("file", "pickle"):
+        loaded = load_by_array(spec, rows, folder, None if arrays is None else arrays.get(spec.path, {}))
     elif spec.kind == "npy":
         loaded = load_by_row(spec, rows, folder)
     else:
@@ -88,12 +88,12 @@ def attach(
     present = np.zeros(len(rows), dtype=bool)
     present[kept] = True
     files = tuple(dict.fromkeys(loaded.files.values()))
-    notes = _absences(spec, rows, loaded, finite)
+    notes = _notes(spec, rows, loaded, finite)
     return Attached(x[finite][np.argsort(kept)], present, _provenance(spec, files), notes, files)
 
 
-def _absences(spec: FeatureSpec, rows: Rows, loaded: Loaded, finite: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-    notes, total = [], len(rows)
+def _notes(spec: FeatureSpec, rows: Rows, loaded: Loaded, finite: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    notes, total = [f"{spec.modality}: {note}" for note in loaded.notes], len(rows)
     if missing := total - len(loaded.utterance):
         notes.append(f"{spec.modality}: absent in {missing} of {total} utterances: {loaded.why_absent}")
     if count := int((~finite).sum()):
@@ -120,7 +120,7 @@ def _provenance(spec: FeatureSpec, files: tuple[Path, ...]) -> str:
     if spec.kind == "columns":
         return f"columns {', '.join(spec.columns)}"
     names = ", ".join(file.name for file in files)
-    if spec.kind == "file":
+    if spec.kind in ("file", "pickle"):
         return f"{names}: {', '.join(expression.text for expression in spec.expressions)}"
     if spec.kind == "npy":
         return f"{names}, by row"

@@ -27,12 +27,14 @@ class Loaded:
         utterance: [R] the utterance each row belongs to.
         files: split (or "" for every split) -> the file that errors name; empty: the CSV itself.
         why_absent: why an utterance may have no row, in words.
+        notes: how the rows were made, where that is not plain.
     """
 
     parts: list[Part]
     utterance: Ints
     files: Mapping[str, Path] = field(default_factory=dict)
     why_absent: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def require_width(path: Path, modality: str, found: int, first: Path, expected: int) -> None:

@@ -40,11 +40,11 @@ def read_content(path: Path, records: Collection[str] = ()) -> Content:
     if begins.startswith(b"\x93NUMPY"):
         raise InputError(f"{at(path)}expected utterances, found one array; it goes with a table: dglmerc import table --features")
     if begins.startswith(_HDF5):
-        from dgl_merc.corpus.reading.containers import read_hdf5
+        from dgl_merc.corpus.reading.hdf5 import read_hdf5
 
         return Content(path, "hdf5", read_hdf5(path))
     if begins.startswith(_MAT):
-        from dgl_merc.corpus.reading.containers import read_mat
+        from dgl_merc.corpus.reading.mat import read_mat
 
         return Content(path, "mat", read_mat(path))
     if path.suffix.lower() in _PICKLES or begins.startswith((b"\x80", *_COMPRESSED)):

@@ -1,0 +1,183 @@
+"""EmoryNLP (Zahiri and Choi 2018), the CSVs in circulation: ``emorynlp_{train,dev,test}_final.csv``, one or all three in a folder.
+
+Layout (declare-lab/MELD, ``emorynlp_train_final.csv`` and its two fellows, line 1): ``Utterance, Speaker, Emotion, Scene_ID,
+Utterance_ID, Season, Episode, Start_Time, End_Time``; the times may lack. All cells are text. What they mean is said by the
+same repository's ``Utils/read_emorynlp.py`` (``'sea' + str(sea[i]) + '_ep' + ... + '_sc' + ... + '_utt'``): scenes are numbered
+within an episode and utterances within a scene, both with gaps. So a dialogue is a scene, called as the JSON of emorynlp/emotion-detection
+calls it (README.md, ``"utterance_id": "s01_e02_c01_u002"``): ``s01_e02_c01``; utterances are ordered by their number, which is kept.
+
+Speaker is a list in words, ``['Monica Geller']``; several who speak together are joined with " & " and count as a speaker of their own.
+Times are ``HH:MM:SS.mmm``. They come from subtitles: they overlap, and within a scene they need not grow.
+
+Labels are those of emorynlp/emotion-detection, README.md, "Statistics", in its order. ``--label-map three`` is COSMIC's
+(declare-lab/conv-emotion, COSMIC/erc-training/dataloader.py, ``# 0 negative, 1 neutral, 2 positive``: Mad, Sad, Scared are negative,
+Joyful, Peaceful, Powerful positive).
+
+The split is that of the file's name. Episodes are in one split each (README.md, "Statistics"), so no scene is in two; speakers are in all.
+There are no features: they are added by row, ``--features 'text=emorynlp_{split}_final.npy'``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published
+from dgl_merc.corpus.reading.cells import filled, parse_column, seconds, whole
+from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
+from dgl_merc.corpus.targets import SPLITS, Target
+from dgl_merc.errors import InputError, at
+
+__all__ = ["EMOTIONS", "LAYOUTS", "parse_speakers"]
+
+EMOTIONS = ("Neutral", "Joyful", "Peaceful", "Powerful", "Scared", "Mad", "Sad")
+"""EmoryNLP's classes, in the order of its README."""
+UNKNOWN = "unknown"
+"""Who speaks where the list of speakers is empty."""
+
+_MAPS: Mapping[str, Mapping[str, str]] = {
+    "seven": {label: label for label in EMOTIONS},
+    "three": {
+        **dict.fromkeys(("Mad", "Sad", "Scared"), "negative"),
+        "Neutral": "neutral",
+        **dict.fromkeys(("Joyful", "Peaceful", "Powerful"), "positive"),
+    },
+}
+_NEEDED = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode")
+_TIMES = {"Start_Time": "start", "End_Time": "end"}
+_NAMES = {"train": ("train", "trn"), "dev": ("dev", "valid", "val"), "test": ("test", "tst")}
+_WORD = re.compile(r"[a-z]+")
+_ITEM = re.compile(r"""\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\s*(,|$)""", re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+
+def parse_speakers(cell: str) -> str:
+    """A list in words as one name.
+
+    >>> parse_speakers("['Monica Geller']"), parse_speakers('''["Ross' Mom", 'Rachel Green']'''), parse_speakers("[]")
+    ('Monica Geller', "Ross' Mom & Rachel Green", 'unknown')
+
+    Raises:
+        ValueError: neither a flat list of quoted names nor one plain name.
+    """
+    text = cell.strip()
+    if not text.startswith("["):
+        return filled(text)
+    if not text.endswith("]") or len(text) < 2:
+        raise ValueError(cell)
+    inside, names, begin = text[1:-1].strip(), [], 0
+    while begin < len(inside):
+        item = _ITEM.match(inside, begin)
+        if not item:
+            raise ValueError(cell)
+        names.append(filled(_ESCAPE.sub(r"\1", item[1] if item[1] is not None else item[2]).strip()))
+        begin = item.end()
+    return " & ".join(names) or UNKNOWN
+
+
+def _split_of(name: str) -> str | None:
+    """The one split that a file's name has a word for."""
+    words = set(_WORD.findall(name.lower()))
+    found = [split for split, known in _NAMES.items() if words & set(known)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_file(content: Content) -> bool:
+    return isinstance(content.value, CsvFile) and set(_NEEDED) <= set(content.value.cells)
+
+
+def _files(names: tuple[str, ...]) -> dict[str, str]:
+    """Split -> file, among the names of a folder that speak of EmoryNLP."""
+    mine = [name for name in names if "emorynlp" in name.lower() and name.lower().endswith(".csv")]
+    return {split: name for name in mine if (split := _split_of(name))}
+
+
+def _is_folder(content: Content) -> bool:
+    return bool(_files(content.value))
+
+
+def _read_file(content: Content, choices: Choices) -> Published:
+    split = choices.one_split or _split_of(content.path.name)
+    if split is None:
+        raise InputError(
+            f"{at(content.path)}expected train, dev or test in the file's name, found {content.path.name!r}; say the split with --one-split"
+        )
+    note = f"all {len(content.value)} utterances are {split}: {'--one-split' if choices.one_split else 'the name of the file says so'}"
+    return _published({split: content.value}, (note,))
+
+
+def _read_folder(content: Content, choices: Choices) -> Published:
+    files = _files(content.value)
+    if missing := [split for split in SPLITS if split not in files]:
+        raise InputError(
+            f"{at(content.path)}expected one of EmoryNLP's CSVs for each of {', '.join(SPLITS)}, found none for {', '.join(missing)}; "
+            "import a single file by its own name"
+        )
+    if choices.one_split:
+        raise InputError(f"{at(content.path)}--one-split: expected a single file, found a folder whose files are named by their splits")
+    parts = {split: read_csv(content.path / files[split]) for split in SPLITS}
+    for file in parts.values():
+        file.require(dict.fromkeys(_NEEDED, " as in EmoryNLP's CSVs"))
+    return _published(parts, ())
+
+
+def _published(parts: Mapping[str, CsvFile], notes: tuple[str, ...]) -> Published:
+    tables = [_table(file, split) for split, file in parts.items()]
+    table = pd.concat(tables, ignore_index=True)
+    together, nobody = (int(n) for n in (table["speaker"].str.contains(" & ", regex=False).sum(), (table["speaker"] == UNKNOWN).sum()))
+    counted = (
+        f"speaker: {together} utterances are said by several together, whose names are joined with ' & '",
+        *([f"speaker: {nobody} utterances name nobody, and are said by {UNKNOWN!r}"] if nobody else ()),
+        "dialogues are scenes; there are no features, add some by row: --features 'text=FILE.npy'",
+    )
+    lines = np.concatenate([np.array(file.lines, dtype=np.int64) for file in parts.values()])
+    paths: tuple[Path, ...] = tuple(file.path for file in parts.values())
+    read_in = np.repeat(np.arange(len(tables)), [len(one) for one in tables])
+    targets = {"emotion": Target("classes", EMOTIONS)}
+    return Published("EmoryNLP", table, targets, notes=(*notes, *counted), lines=lines, files=paths, read_in=read_in)
+
+
+def _table(file: CsvFile, split: str) -> pd.DataFrame:
+    cells = file.cells
+
+    def place(row: int) -> str:
+        return at(file.path, line=file.lines[row], dialogue=f"scene {cells['Scene_ID'][row]}", utterance=cells["Utterance_ID"][row])
+
+    numbers = {
+        name: parse_column(place, cells[name], whole, f"a whole number as {name}")
+        for name in ("Season", "Episode", "Scene_ID", "Utterance_ID")
+    }
+    scenes = zip(numbers["Season"], numbers["Episode"], numbers["Scene_ID"], strict=True)
+    made: dict[str, list[object]] = {
+        "dialogue_id": [f"s{season:02}_e{episode:02}_c{scene:02}" for season, episode, scene in scenes],
+        "utterance_id": list(numbers["Utterance_ID"]),
+        "order": list(numbers["Utterance_ID"]),
+        "speaker": list(parse_column(place, cells["Speaker"], parse_speakers, "a list of speakers as ['A', 'B']")),
+        "split": [split] * len(file),
+        "text": list(cells["Utterance"]),
+        "emotion": list(parse_column(place, cells["Emotion"], _emotion, f"one of EmoryNLP's emotions ({', '.join(EMOTIONS)})")),
+        "season": list(numbers["Season"]),
+        "episode": list(numbers["Episode"]),
+        "scene": list(numbers["Scene_ID"]),
+    }
+    for column, name in _TIMES.items():
+        if column in cells:
+            made[name] = list(parse_column(place, cells[column], seconds, f"a time HH:MM:SS.mmm as {column}"))
+    return pd.DataFrame(made)
+
+
+def _emotion(cell: str) -> str | None:
+    if cell and cell not in EMOTIONS:
+        raise ValueError(cell)
+    return cell or None
+
+
+_SAYS = "EmoryNLP's CSVs with Season, Episode, Scene_ID (text and emotions, no features)"
+LAYOUTS = (
+    Layout("emorynlp", f"{_SAYS}, one file", "csv", _is_file, _read_file, _MAPS),
+    Layout("emorynlp-folder", f"{_SAYS}, a folder of three", "folder", _is_folder, _read_folder, _MAPS),
+)

@@ -19,7 +19,7 @@ __all__ = ["CASES", "EMOTIONS", "HEADER", "MOSI", "SIMS", "as_dicts", "emorynlp_
 __all__ += ["write_emorynlp", "write_samples"]
 
 Rng = np.random.Generator
-EMOTIONS = ("Neutral", "Joyful", "Peaceful", "Powerful", "Scared", "Mad", "Sad")
+EMOTIONS = ("neutral", "joyful", "peaceful", "powerful", "scared", "mad", "sad")
 HEADER = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode", "Start_Time", "End_Time")
 SBERT = "sbert_sentence_embeddings"
 SIZES = {"train": (3, 2, 4), "valid": (2,), "test": (1, 3)}
@@ -35,7 +35,9 @@ def emorynlp_rows(rng: Rng, scenes: Mapping[tuple[int, int, int], int]) -> list[
             speaker = ("['Monica Geller']", "['Ross Geller', 'Joey Tribbiani']", '["Ross\' Mom"]')[number % 3]
             start = f"00:{number % 60:02}:04.{number % 1000:03}"
             text = f's{season} e{episode} c{scene} u{number}, he said "so"\nand left'
-            rows.append((text, speaker, EMOTIONS[number % 7], scene, number, season, episode, start, f"00:{number % 60:02}:05.5"))
+            rows.append(
+                (text, speaker, EMOTIONS[number % 7].capitalize(), scene, number, season, episode, start, f"00:{number % 60:02}:05.5")
+            )
     return rows
 
 

@@ -152,7 +152,7 @@ def test_speakers():
 
 
 EMORY_FAULTS = {
-    "emotion": (2, "Happy", "line 4: dialogue scene 6, utterance 4: expected one of EmoryNLP's emotions (Neutral, Joyful,"),
+    "emotion": (2, "Happy", "line 4: dialogue scene 6, utterance 4: expected one of EmoryNLP's emotions (neutral, joyful,"),
     "speaker": (1, "[oops]", "expected a list of speakers as ['A', 'B'], found '[oops]'"),
     "scene": (3, "6.0", "expected a whole number as Scene_ID, found '6.0'"),
     "utterance": (4, "1", "dialogue s01_e15_c06, utterance 1: expected every utterance once, found it in line 2 already"),
@@ -210,6 +210,7 @@ def test_pooling_agrees_with_the_loop(monkeypatch, how, piece):
     monkeypatch.setattr(pooling, "PIECE", piece)
     x = rng().normal(size=(5, 6, 3)).astype(np.float32) - 2
     x[0, 2:], x[1], x[2, 0, 1], x[3, :, 2], x[4, 1, 0] = 0, 0, np.nan, -np.inf, np.inf
+    x[4, 2, :2] = 0  # a frame that is not all zero
     for mask in (None, rng().random((5, 6)) < 0.6):
         wanted, left_out = pool_loop(x, mask, how)
         got = pool(x, mask, how)
@@ -239,7 +240,7 @@ def test_mmsa_every_vector_arrives(files, tmp_path):
     assert corpus.name == "CH-SIMS"
     assert {name: str(target) for name, target in corpus.targets.items()} == {
         "sentiment": "scores from -1 to 1",
-        "polarity": "the classes Negative, Neutral, Positive",
+        "polarity": "the classes negative, neutral, positive",
         **dict.fromkeys(("sentiment_text", "sentiment_audio", "sentiment_vision"), "scores from -1 to 1"),
     }
     assert {m: about.width for m, about in corpus.modalities.items()} == {"text": 768, "audio": 33, "visual": 709}
@@ -253,7 +254,7 @@ def test_mmsa_every_vector_arrives(files, tmp_path):
             assert cells["split"][key] == {"valid": "dev"}.get(split, split)
             assert (cells["text"][key], cells["speaker"][key]) == (f"{name} says", video)
             assert cells["sentiment"][key] == part["regression_labels"][n]
-            assert cells["polarity"][key] == part["annotations"][n]
+            assert cells["polarity"][key] == part["annotations"][n].lower()
             assert cells["sentiment_audio"][key] == part["regression_labels_A"][n]
             position = cells["position"][key]
             assert position == int(clip)
@@ -314,7 +315,7 @@ def test_mmsa_without_annotations_and_with_odd_ids(tmp_path):
     value["train"]["regression_labels"][0] = float("nan")
     corpus = read_published(pickled(tmp_path / "a.pkl", value))
     wanted = {
-        split: np.array(["Negative", "Neutral", "Positive"])[part["classification_labels"].astype(int)] for split, part in value.items()
+        split: np.array(["negative", "neutral", "positive"])[part["classification_labels"].astype(int)] for split, part in value.items()
     }
     assert corpus.label_names("polarity").tolist() == [*wanted["train"], *wanted["valid"], *wanted["test"]]
     assert corpus.utterances["sentiment"].isna().tolist() == [True] + [False] * 14
@@ -355,7 +356,7 @@ MMSA_FAULTS = {
     "words": ("train", "regression_labels", lambda x: ["one", *x[1:]], "regression_labels: expected numbers, found 'one' as number 0"),
     "huge": ("train", "regression_labels", lambda x: [10**999, *x[1:]], "regression_labels: expected numbers, found one that is too great"),
     "seven": ("valid", "regression_labels", lambda x: np.ones((2, 7)), "expected one number an utterance, found an array float64 [2, 7]"),
-    "annotation": ("valid", "annotations", lambda x: ["Happy", x[1]], "annotations: number 0: expected Negative, Neutral, Positive, found 'Happy'"),
+    "annotation": ("valid", "annotations", lambda x: ["Happy", x[1]], "annotations: number 0: expected negative, neutral, positive, found 'happy'"),
     "width": ("test", "audio", lambda x: x[..., :1], "audio: expected one width, found 2 in train, 2 in valid, 1 in test"),
     "shape": ("test", "audio", lambda x: x[0], "test: audio: expected an array [4, frames, width] of numbers, found an array float64 [6, 2]"),
     "list": ("test", "vision", lambda x: x.tolist(), "test: vision: expected an array [4, frames, width] of numbers, found a list of 4: a list of 4"),
@@ -404,6 +405,7 @@ def test_samples_arrive(files, case):
                 key = (one["vid"], u)
                 row = table.loc[key]
                 assert (row["split"], row["text"], row["session"]) == (split, one["sentence"][u], one["vid"][:5])
+                assert row["scripted"] == ("script" in one["vid"])
                 assert row["speaker"] == f"{one['vid'][:5]}_{one['speaker'][u]}"
                 assert labels[key] == SIX[label]
                 for modality, name in (("text", words), ("audio", "audio"), ("visual", "visual")):
@@ -413,13 +415,20 @@ def test_samples_arrive(files, case):
 
 
 def test_samples_label_maps(files):
-    four, unmerged = (read_published(files["cogmen-iemocap"], label_map=name) for name in ("four", "four-unmerged"))
+    four, unmerged, five = (read_published(files["cogmen-iemocap"], label_map=name) for name in ("four", "four-unmerged", "five"))
     assert four.targets["emotion"].labels == unmerged.targets["emotion"].labels == SIX[:4]
+    assert five.targets["emotion"].labels == ("happy", "sad", "neutral", "angry", "frustrated")
     six = read_published(files["cogmen-iemocap"])
     for label, merged, kept in zip(*(corpus.label_names("emotion") for corpus in (six, four, unmerged)), strict=True):
         assert merged == {"excited": "happy", "frustrated": None}.get(label, label)
         assert kept == {"excited": None, "frustrated": None}.get(label, label)
     assert {"excited", "frustrated"} & set(six.label_names("emotion")), "vacuous"
+
+
+def test_one_excited_utterance_makes_six(tmp_path):
+    for top, layout in ((3, "cogmen-iemocap-4"), (4, "cogmen-iemocap")):
+        path = pickled(tmp_path / "a.pkl", as_dicts(samples_value(rng(), top=top, widths=dict.fromkeys(("audio", "visual", "sbert"), 2))))
+        assert read_published(path).source["reader"] == layout
 
 
 @pytest.mark.parametrize("kind", ["2", "7", "multilabel"])

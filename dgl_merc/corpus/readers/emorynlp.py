@@ -9,9 +9,9 @@ calls it (README.md, ``"utterance_id": "s01_e02_c01_u002"``): ``s01_e02_c01``; u
 Speaker is a list in words, ``['Monica Geller']``; several who speak together are joined with " & " and count as a speaker of their own.
 Times are ``HH:MM:SS.mmm``. They come from subtitles: they overlap, and within a scene they need not grow.
 
-Labels are those of emorynlp/emotion-detection, README.md, "Statistics", in its order. ``--label-map three`` is COSMIC's
-(declare-lab/conv-emotion, COSMIC/erc-training/dataloader.py, ``# 0 negative, 1 neutral, 2 positive``: Mad, Sad, Scared are negative,
-Joyful, Peaceful, Powerful positive).
+Labels (``Neutral``, here in small letters) are those of emorynlp/emotion-detection, README.md, "Statistics", in its order. ``--label-map
+three`` is COSMIC's (declare-lab/conv-emotion, COSMIC/erc-training/dataloader.py, ``# 0 negative, 1 neutral, 2 positive``: Mad, Sad,
+Scared are negative, Joyful, Peaceful, Powerful positive).
 
 The split is that of the file's name. Episodes are in one split each (README.md, "Statistics"), so no scene is in two; speakers are in all.
 There are no features: they are added by row, ``--features 'text=emorynlp_{split}_final.npy'``.
@@ -34,7 +34,7 @@ from dgl_merc.errors import InputError, at
 
 __all__ = ["EMOTIONS", "LAYOUTS", "parse_speakers"]
 
-EMOTIONS = ("Neutral", "Joyful", "Peaceful", "Powerful", "Scared", "Mad", "Sad")
+EMOTIONS = ("neutral", "joyful", "peaceful", "powerful", "scared", "mad", "sad")
 """EmoryNLP's classes, in the order of its README."""
 UNKNOWN = "unknown"
 """Who speaks where the list of speakers is empty."""
@@ -42,9 +42,9 @@ UNKNOWN = "unknown"
 _MAPS: Mapping[str, Mapping[str, str]] = {
     "seven": {label: label for label in EMOTIONS},
     "three": {
-        **dict.fromkeys(("Mad", "Sad", "Scared"), "negative"),
-        "Neutral": "neutral",
-        **dict.fromkeys(("Joyful", "Peaceful", "Powerful"), "positive"),
+        **dict.fromkeys(("mad", "sad", "scared"), "negative"),
+        "neutral": "neutral",
+        **dict.fromkeys(("joyful", "peaceful", "powerful"), "positive"),
     },
 }
 _NEEDED = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode")
@@ -171,9 +171,10 @@ def _table(file: CsvFile, split: str) -> pd.DataFrame:
 
 
 def _emotion(cell: str) -> str | None:
-    if cell and cell not in EMOTIONS:
+    label = cell.strip().lower()
+    if label and label not in EMOTIONS:
         raise ValueError(cell)
-    return cell or None
+    return label or None
 
 
 _SAYS = "EmoryNLP's CSVs with Season, Episode, Scene_ID (text and emotions, no features)"

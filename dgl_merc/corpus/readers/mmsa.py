@@ -28,7 +28,8 @@ two splits here, so the clips of such a video become one dialogue a split, ``tra
 counts them.
 
 **Targets**: ``sentiment``, from -3 to 3 (CH-SIMS, told by its unimodal labels or by ids that begin ``video_``: from -1 to 1), then
-``polarity``, the annotations; of CH-SIMS ``sentiment_text, sentiment_audio, sentiment_vision`` besides. A label that is NaN is none.
+``polarity``, the annotations in small letters; of CH-SIMS ``sentiment_text, sentiment_audio, sentiment_vision`` besides. A label that is
+NaN is none.
 
 **Sequences are pooled**: arrays ``text_mean, text_max, audio_mean, ...``; the means are taken unless told otherwise. Real frames are
 
@@ -63,7 +64,7 @@ from dgl_merc.errors import InputError, at
 
 __all__ = ["LAYOUTS"]
 
-ANNOTATIONS = ("Negative", "Neutral", "Positive")
+ANNOTATIONS = ("negative", "neutral", "positive")
 """The annotations, in the order of their numbers."""
 UNIMODAL = {"T": "text", "A": "audio", "V": "vision"}
 """What CH-SIMS's further labels were given for."""
@@ -180,7 +181,7 @@ def _polarity(part: Mapping[str, Any], where: str) -> list[str | None] | None:
             empty = (
                 item is None or item == "" or (isinstance(item, float) and np.isnan(item)) if not isinstance(item, np.ndarray) else False
             )
-            name = None if empty else item.capitalize() if isinstance(item, str) else describe(item)
+            name = None if empty else item.lower() if isinstance(item, str) else describe(item)
             if name is not None and name not in ANNOTATIONS:
                 raise InputError(f"{where}annotations: number {number}: expected {', '.join(ANNOTATIONS)}, found {name[:40]!r}")
             made.append(name)

@@ -13,25 +13,24 @@ dev, "test": test}``). A dialogue of N utterances is an instance of ``Sample``, 
     sentence                       sentence                                             [N] str
     sbert_sentence_embeddings      text                                                 [N, 768] float32
 
-Widths are train.py's ``dataset_embedding_dims``; any others are read. ``dgcn.Sample`` (mianzhang/dialogue_gcn;
-forks' preprocess.py call ``dgcn.Sample(vid, video_speakers[vid], ...)``; the class itself was not seen) has no
-``sbert_sentence_embeddings``. Modalities taken: text is SBERT's (the array ``sbert``; where there is none ``text``), audio and visual as
-they are. Tensors are not read.
+Widths are train.py's ``dataset_embedding_dims``; any others are read. ``dgcn.Sample`` (mianzhang/dialogue_gcn; forks' preprocess.py call
+``dgcn.Sample(vid, video_speakers[vid], ...)``; the class itself was not seen) has no ``sbert_sentence_embeddings``. Modalities taken:
+text is SBERT's (the array ``sbert``; where there is none ``text``), audio and visual as they are. Tensors are not read.
 
 **Labels** (cogmen/Coach.py, ``dataset_label_dict``): ``iemocap`` hap, sad, neu, ang, exc, fru; ``iemocap_4`` hap, sad, neu, ang, from
 pickles in which the utterances of the two others are not there at all; here they are called happy, sad, ... The file doesn't say which it
-is, so one without a label of 4 or 5 is taken for ``iemocap_4``: the four mean the same in both. Maps of the six: ``six``;
-``four-unmerged`` (excited and frustrated become context, the classes of ``iemocap_4``); ``four`` (excited counts as happy, frustrated
-becomes context, as in speech emotion recognition). The pickles come of DialogueRNN's, in which utterances without a majority label stand
-among the happy ones.
+is, so one without a label of 4 or 5 is taken for ``iemocap_4``: the four mean the same in both. Maps of the six: ``six``; ``five``
+(excited counts as happy); ``four-unmerged`` (excited and frustrated become context, the classes of ``iemocap_4``); ``four`` (excited
+counts as happy, frustrated becomes context, as in speech emotion recognition). The pickles come of DialogueRNN's, in which utterances
+without a majority label stand among the happy ones.
 
 MOSEI (preprocess.py, ``get_mosei_from_tbje``): labels of at most 1 are ``cmumosei_2``, negative and positive (0 counts as positive); of
 up to 6 ``cmumosei_7``, thirds of the score from below -2 to above 2. They are named in this order here; Coach.py lists "Weak Negative"
 before "Negative", which is not their order. Multilabel: one target an emotion, ``happiness`` first, no or yes.
 
 **Splits**: dev is the first tenth of the published training dialogues (preprocess.py, ``dev_size``). **Speakers**: 'M' and 'F' are told
-apart within a session only, so they become ``Ses01_M``; MOSEI's are all 'M' (``speakers = ["M" for i in ...]``), so each video counts as
-one.
+apart within a session only, so they become ``Ses01_M``, beside the columns ``session`` and ``scripted``; MOSEI's are all 'M' (``speakers
+= ["M" for i in ...]``), so each video counts as one.
 
 ``data_iemocap_4_split_N.pkl`` (``get_iemocap_split``) holds windows of one dialogue that overlap, under one name: it is refused.
 """
@@ -71,7 +70,7 @@ _KEYS = {"speakers": "speaker", "labels": "label", "text": "sbert_sentence_embed
 _NEEDED = ("vid", "speaker", "label", "sentence")
 _ARRAYS = {"sbert_sentence_embeddings": "sbert", "text": "text", "audio": "audio", "visual": "visual"}
 _CLASSES = tuple(f"{package}.Sample.Sample" for package in ("cogmen", "corect", "joyful", "dgcn"))
-_IEMOCAP = re.compile(r"(?P<session>Ses\d\d)[FM]_.+")
+_IEMOCAP = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<kind>impro|script).+")
 
 Sample = Mapping[str, Any]
 
@@ -140,7 +139,9 @@ def _dialogues(content: Content) -> dict[str, tuple[str, Sample]]:
 
 def _table(content: Content, dialogues: Mapping[str, tuple[str, Sample]], *, iemocap: bool) -> tuple[pd.DataFrame, list[Any]]:
     """The utterances, and their labels as they stand in the file."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("dialogue_id", "speaker", "split", "text", *(("session",) if iemocap else ()))}
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("dialogue_id", "speaker", "split", "text", *(("session", "scripted") if iemocap else ()))
+    }
     labels: list[Any] = []
     for name, (split, fields) in dialogues.items():
         where = at(content.path, dialogue=name)
@@ -159,6 +160,7 @@ def _table(content: Content, dialogues: Mapping[str, tuple[str, Sample]], *, iem
                 found_instead = repr(name[:40]) if not session else f"a speaker {min(set(speakers) - {'M', 'F'})[:40]!r}"
                 raise InputError(f"{where}expected a name as Ses01F_impro01 and speakers M and F, found {found_instead}")
             columns["session"] += [session["session"]] * count
+            columns["scripted"] += [session["kind"] == "script"] * count
             columns["speaker"] += [f"{session['session']}_{letter}" for letter in speakers]
         else:
             columns["speaker"] += [name] * count
@@ -251,6 +253,7 @@ def _vectors(content: Content, dialogues: Mapping[str, tuple[str, Sample]], name
 
 _MAPS: Mapping[str, Mapping[str, str]] = {
     "six": {label: label for label in SIX},
+    "five": {**{label: label for label in SIX if label != "excited"}, "excited": "happy"},
     "four-unmerged": {label: label for label in FOUR},
     "four": {**{label: label for label in FOUR}, "excited": "happy"},
 }

@@ -5,7 +5,9 @@ Sizes, dtypes, keys and containers are as published (see the readers' docstrings
 
 from __future__ import annotations
 
+import ast
 import csv
+import json
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -15,8 +17,20 @@ from typing import Any
 import numpy as np
 from pickled import pickled
 
-__all__ = ["CASES", "EMOTIONS", "HEADER", "MOSI", "SIMS", "as_dicts", "emorynlp_rows", "mmsa_value", "mult_value", "samples_value"]
-__all__ += ["write_emorynlp", "write_samples"]
+__all__ = [
+    "CASES",
+    "EMOTIONS",
+    "HEADER",
+    "MOSI",
+    "SIMS",
+    "as_dicts",
+    "emorynlp_rows",
+    "json_value",
+    "mmsa_value",
+    "mult_value",
+    "samples_value",
+]
+__all__ += ["write_emorynlp", "write_json", "write_samples"]
 
 Rng = np.random.Generator
 EMOTIONS = ("neutral", "joyful", "peaceful", "powerful", "scared", "mad", "sad")
@@ -54,6 +68,36 @@ def emorynlp_folder(folder: Path, rng: Rng) -> Path:
     """All three, an episode each."""
     for episode, split in enumerate(("train", "dev", "test"), start=1):
         write_emorynlp(folder / f"emorynlp_{split}_final.csv", emorynlp_rows(rng, {(1, episode, scene): 3 for scene in (1, 4)}))
+    return folder
+
+
+def json_value(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+    """The same rows, an episode each, as the authors' JSON has them."""
+    episodes = []
+    for row in rows:
+        text, speakers, emotion, scene, number, season, episode = row[:7]
+        name = f"s{season:02}_e{episode:02}"
+        utterance = {
+            "utterance_id": f"{name}_c{scene:02}_u{number:03}",
+            "speakers": ast.literal_eval(speakers),
+            "transcript": text,
+            "tokens": [text.split()],
+            "emotion": emotion,
+        }
+        episodes.append({"episode_id": name, "scenes": [{"scene_id": f"{name}_c{scene:02}", "utterances": [utterance]}]})
+    return {"season_id": "s01", "episodes": episodes}
+
+
+def write_json(path: Path, rows: list[tuple[Any, ...]]) -> Path:
+    """The file."""
+    path.write_text(json.dumps(json_value(rows)), encoding="utf-8")
+    return path
+
+
+def emorynlp_json_folder(folder: Path, rng: Rng) -> Path:
+    """All three, an episode each."""
+    for episode, split in enumerate(("trn", "dev", "tst"), start=1):
+        write_json(folder / f"emotion-detection-{split}.json", emorynlp_rows(rng, {(1, episode, scene): 3 for scene in (1, 4)}))
     return folder
 
 
@@ -180,6 +224,8 @@ SIMS = {"text": (39, 768), "audio": (400, 33), "vision": (55, 709)}
 CASES: dict[str, Callable[[Path, Rng], Path]] = {
     "emorynlp": lambda folder, rng: write_emorynlp(folder / "emorynlp_dev_final.csv", emorynlp_rows(rng, {(1, 15, 6): 4})),
     "emorynlp-folder": emorynlp_folder,
+    "emorynlp-json": lambda folder, rng: write_json(folder / "emotion-detection-tst.json", emorynlp_rows(rng, {(1, 15, 6): 4})),
+    "emorynlp-json-folder": emorynlp_json_folder,
     "mmsa:mosi": lambda folder, rng: pickled(folder / "aligned_50.pkl", mmsa_value(rng, MOSI)),
     "mmsa:mosei": lambda folder, rng: pickled(folder / "unaligned_50.pkl", mmsa_value(rng, MOSEI)),
     "mmsa:sims": lambda folder, rng: pickled(folder / "unaligned_39.pkl", mmsa_value(rng, SIMS, name="video_{:04}", unimodal=True)),

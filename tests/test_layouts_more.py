@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -21,10 +22,12 @@ from layout_cases_more import (
     SIMS,
     as_dicts,
     emorynlp_rows,
+    json_value,
     mmsa_value,
     mult_value,
     samples_value,
     write_emorynlp,
+    write_json,
     write_samples,
 )
 from pickled import pickled
@@ -187,6 +190,47 @@ def test_emorynlp_splits_are_said(tmp_path):
         read_published(tmp_path)
     with pytest.raises(InputError, match="--one-split: expected a single file"):
         read_published(tmp_path, one_split="dev")
+
+
+def test_emorynlp_json_is_what_the_csv_is(files, tmp_path):
+    table, other = (read_published(files[name]).utterances for name in ("emorynlp-folder", "emorynlp-json-folder"))
+    same = ["dialogue_id", "utterance_id", "position", "speaker", "split", "text", "emotion", "season", "episode", "scene"]
+    assert table[same].equals(other[same])
+    assert other["start"].isna().all()
+    assert read_published(files["emorynlp-json"]).splits.tolist() == ["test"]
+    path = write_json(tmp_path / "dev.json", [("Hm.", "[]", "Sad", 1, 1, 1, 1)])
+    corpus = read_published(path, label_map="three")
+    assert (corpus.utterances["speaker"].tolist(), corpus.label_names("emotion").tolist()) == (["unknown"], ["negative"])
+    assert "speaker: 1 utterances name nobody, and are said by 'unknown'" in corpus.notes
+
+
+JSON_FAULTS = {
+    "not json": ("{", "dev.json: expected JSON, found a fault (Expecting property name"),
+    "deep": ("[" * 100000, "dev.json: expected JSON, found lists nested too deeply"),
+    "huge": ("1" * 5000, "dev.json: expected JSON, found a fault (Exceeds the limit"),
+    "latin": (b"\xe4", "dev.json: expected JSON, found a fault ('utf-8' codec can't decode"),
+    "other": ("[1]", "expected one of the layouts"),
+    "scenes": ('{"episodes": [{"episode_id": "s01_e02"}]}', 'dev.json: s01_e02: expected a list of scenes, found a dict of 1 ("episode_id": str)'),
+    "utterance": ('{"episodes": [{"scenes": [{"utterances": [7]}]}]}', "expected an utterance with utterance_id, speakers, transcript, emotion, found int"),
+    "none": ('{"episodes": []}', "dev.json: expected at least one utterance, found none"),
+    "id": (("utterance_id", "u1"), "expected an utterance_id as s01_e02_c01_u002, found 'u1'"),
+    "emotion": (("emotion", "Glad"), "dialogue s01_e01_c01, utterance 001: expected one of EmoryNLP's emotions, found 'Glad'"),
+    "speakers": (("speakers", "Joey"), "utterance 001: speakers: expected a list, found str"),
+    "text": (("transcript", None), "utterance 001: transcript: expected a string, found NoneType"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "said"), JSON_FAULTS.values(), ids=JSON_FAULTS)
+def test_emorynlp_json_faults(tmp_path, change, said):
+    path = write_json(tmp_path / "dev.json", [("Hm.", "['A']", "Sad", 1, 1, 1, 1)])
+    if isinstance(change, tuple):
+        value = json.loads(path.read_text())
+        value["episodes"][0]["scenes"][0]["utterances"][0][change[0]] = change[1]
+        change = json.dumps(value)
+    path.write_bytes(change if isinstance(change, bytes) else change.encode())
+    with pytest.raises(InputError) as error:
+        read_published(path)
+    assert said in str(error.value)
 
 
 # Sequences
@@ -499,6 +543,7 @@ VALUES = {
     "samples": lambda r: samples_value(r, widths=TINY),
     "dicts": lambda r: as_dicts(samples_value(r, widths=TINY)),
     "multilabel": lambda r: samples_value(r, widths=TINY, mosei="multilabel"),
+    "json": lambda r: json_value(emorynlp_rows(r, {(1, 1, 1): 3, (1, 1, 2): 1})),
 }
 STRANGE = (None, "", "x", b"\xff", "\udc80", 10**5000, -1, float("nan"), True, [], {}, (), [[]], [[[1.0], [2.0, 3.0]]], {1: 2}, 1j)
 
@@ -542,9 +587,9 @@ def test_no_structure_breaks_a_reader(kind, monkeypatch, tmp_path):
     def read(seed):
         value = damaged(whole, random.Random(seed))
         value = of_class(value) if kind in ("samples", "multilabel") else value
-        monkeypatch.setattr(module, "read_content", lambda path, records: Content(path, "pickle", value))
+        monkeypatch.setattr(module, "read_content", lambda path, records: Content(path, "json" if kind == "json" else "pickle", value))
         try:
-            read_published(path, nan="absent")
+            read_published(path, nan="absent", one_split="train")
         except InputError as error:
             ends["another layout" if "one of the layouts" in str(error) else "a fault"] += 1
         else:

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published
@@ -32,14 +33,25 @@ from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at
 
-__all__ = ["EMOTIONS", "LAYOUTS", "parse_speakers"]
+__all__ = [
+    "EMOTIONS",
+    "LAYOUTS",
+    "MAPS",
+    "emotion_of",
+    "files_of_folder",
+    "named_files",
+    "parse_speakers",
+    "published",
+    "split_of_file",
+    "together",
+]
 
 EMOTIONS = ("neutral", "joyful", "peaceful", "powerful", "scared", "mad", "sad")
 """EmoryNLP's classes, in the order of its README."""
 UNKNOWN = "unknown"
 """Who speaks where the list of speakers is empty."""
 
-_MAPS: Mapping[str, Mapping[str, str]] = {
+MAPS: Mapping[str, Mapping[str, str]] = {
     "seven": {label: label for label in EMOTIONS},
     "three": {
         **dict.fromkeys(("mad", "sad", "scared"), "negative"),
@@ -47,6 +59,7 @@ _MAPS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("joyful", "peaceful", "powerful"), "positive"),
     },
 }
+"""The field's label maps."""
 _NEEDED = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode")
 _TIMES = {"Start_Time": "start", "End_Time": "end"}
 _NAMES = {"train": ("train", "trn"), "dev": ("dev", "valid", "val"), "test": ("test", "tst")}
@@ -76,6 +89,11 @@ def parse_speakers(cell: str) -> str:
             raise ValueError(cell)
         names.append(filled(_ESCAPE.sub(r"\1", item[1] if item[1] is not None else item[2]).strip()))
         begin = item.end()
+    return together(names)
+
+
+def together(names: list[str]) -> str:
+    """Those who speak at once, as one name."""
     return " & ".join(names) or UNKNOWN
 
 
@@ -90,55 +108,83 @@ def _is_file(content: Content) -> bool:
     return isinstance(content.value, CsvFile) and set(_NEEDED) <= set(content.value.cells)
 
 
-def _files(names: tuple[str, ...]) -> dict[str, str]:
-    """Split -> file, among the names of a folder that speak of EmoryNLP."""
-    mine = [name for name in names if "emorynlp" in name.lower() and name.lower().endswith(".csv")]
+def named_files(names: tuple[str, ...], word: str, suffix: str) -> dict[str, str]:
+    """Split -> file, among the names of a folder that have a word in them."""
+    mine = [name for name in names if word in name.lower() and name.lower().endswith(suffix)]
     return {split: name for name in mine if (split := _split_of(name))}
+
+
+def _files(names: tuple[str, ...]) -> dict[str, str]:
+    return named_files(names, "emorynlp", ".csv")
 
 
 def _is_folder(content: Content) -> bool:
     return bool(_files(content.value))
 
 
-def _read_file(content: Content, choices: Choices) -> Published:
+def split_of_file(content: Content, choices: Choices, count: int) -> tuple[str, str]:
+    """The split of a single file's utterances, and the note that says why.
+
+    Raises:
+        InputError: neither its name nor ``--one-split`` says it.
+    """
     split = choices.one_split or _split_of(content.path.name)
     if split is None:
         raise InputError(
             f"{at(content.path)}expected train, dev or test in the file's name, found {content.path.name!r}; say the split with --one-split"
         )
-    note = f"all {len(content.value)} utterances are {split}: {'--one-split' if choices.one_split else 'the name of the file says so'}"
-    return _published({split: content.value}, (note,))
+    return split, f"all {count} utterances are {split}: {'--one-split' if choices.one_split else 'the name of the file says so'}"
 
 
-def _read_folder(content: Content, choices: Choices) -> Published:
-    files = _files(content.value)
+def files_of_folder(content: Content, choices: Choices, files: Mapping[str, str], what: str) -> dict[str, Path]:
+    """Split -> file, of a folder that has one for each.
+
+    Raises:
+        InputError: one is missing, or the user names a split.
+    """
     if missing := [split for split in SPLITS if split not in files]:
         raise InputError(
-            f"{at(content.path)}expected one of EmoryNLP's CSVs for each of {', '.join(SPLITS)}, found none for {', '.join(missing)}; "
+            f"{at(content.path)}expected one of EmoryNLP's {what} for each of {', '.join(SPLITS)}, found none for {', '.join(missing)}; "
             "import a single file by its own name"
         )
     if choices.one_split:
         raise InputError(f"{at(content.path)}--one-split: expected a single file, found a folder whose files are named by their splits")
-    parts = {split: read_csv(content.path / files[split]) for split in SPLITS}
+    return {split: content.path / files[split] for split in SPLITS}
+
+
+def _read_file(content: Content, choices: Choices) -> Published:
+    file: CsvFile = content.value
+    split, note = split_of_file(content, choices, len(file))
+    return published({content.path: _table(file, split)}, (note,), np.array(file.lines, dtype=np.int64))
+
+
+def _read_folder(content: Content, choices: Choices) -> Published:
+    files = files_of_folder(content, choices, _files(content.value), "CSVs")
+    parts = {split: read_csv(file) for split, file in files.items()}
     for file in parts.values():
         file.require(dict.fromkeys(_NEEDED, " as in EmoryNLP's CSVs"))
-    return _published(parts, ())
+    lines = np.concatenate([np.array(file.lines, dtype=np.int64) for file in parts.values()])
+    return published({file.path: _table(file, split) for split, file in parts.items()}, (), lines)
 
 
-def _published(parts: Mapping[str, CsvFile], notes: tuple[str, ...]) -> Published:
-    tables = [_table(file, split) for split, file in parts.items()]
-    table = pd.concat(tables, ignore_index=True)
+def published(tables: Mapping[Path, pd.DataFrame], notes: tuple[str, ...], lines: npt.NDArray[np.int64] | None = None) -> Published:
+    """What every form of EmoryNLP becomes.
+
+    Args:
+        tables: file -> its utterances.
+        notes: what to say before the rest.
+        lines: [U] the line each was read in.
+    """
+    table = pd.concat(list(tables.values()), ignore_index=True)
     together, nobody = (int(n) for n in (table["speaker"].str.contains(" & ", regex=False).sum(), (table["speaker"] == UNKNOWN).sum()))
     counted = (
         f"speaker: {together} utterances are said by several together, whose names are joined with ' & '",
         *([f"speaker: {nobody} utterances name nobody, and are said by {UNKNOWN!r}"] if nobody else ()),
         "dialogues are scenes; there are no features, add some by row: --features 'text=FILE.npy'",
     )
-    lines = np.concatenate([np.array(file.lines, dtype=np.int64) for file in parts.values()])
-    paths: tuple[Path, ...] = tuple(file.path for file in parts.values())
-    read_in = np.repeat(np.arange(len(tables)), [len(one) for one in tables])
     targets = {"emotion": Target("classes", EMOTIONS)}
-    return Published("EmoryNLP", table, targets, notes=(*notes, *counted), lines=lines, files=paths, read_in=read_in)
+    read_in = np.repeat(np.arange(len(tables)), [len(one) for one in tables.values()])
+    return Published("EmoryNLP", table, targets, notes=(*notes, *counted), lines=lines, files=tuple(tables), read_in=read_in)
 
 
 def _table(file: CsvFile, split: str) -> pd.DataFrame:
@@ -159,7 +205,7 @@ def _table(file: CsvFile, split: str) -> pd.DataFrame:
         "speaker": list(parse_column(place, cells["Speaker"], parse_speakers, "a list of speakers as ['A', 'B']")),
         "split": [split] * len(file),
         "text": list(cells["Utterance"]),
-        "emotion": list(parse_column(place, cells["Emotion"], _emotion, f"one of EmoryNLP's emotions ({', '.join(EMOTIONS)})")),
+        "emotion": list(parse_column(place, cells["Emotion"], emotion_of, f"one of EmoryNLP's emotions ({', '.join(EMOTIONS)})")),
         "season": list(numbers["Season"]),
         "episode": list(numbers["Episode"]),
         "scene": list(numbers["Scene_ID"]),
@@ -170,7 +216,12 @@ def _table(file: CsvFile, split: str) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def _emotion(cell: str) -> str | None:
+def emotion_of(cell: str) -> str | None:
+    """A label in small letters; None: there is none.
+
+    Raises:
+        ValueError: it is none of EmoryNLP's.
+    """
     label = cell.strip().lower()
     if label and label not in EMOTIONS:
         raise ValueError(cell)
@@ -179,6 +230,6 @@ def _emotion(cell: str) -> str | None:
 
 _SAYS = "EmoryNLP's CSVs with Season, Episode, Scene_ID (text and emotions, no features)"
 LAYOUTS = (
-    Layout("emorynlp", f"{_SAYS}, one file", "csv", _is_file, _read_file, _MAPS),
-    Layout("emorynlp-folder", f"{_SAYS}, a folder of three", "folder", _is_folder, _read_folder, _MAPS),
+    Layout("emorynlp", f"{_SAYS}, one file", "csv", _is_file, _read_file, MAPS),
+    Layout("emorynlp-folder", f"{_SAYS}, a folder of three", "folder", _is_folder, _read_folder, MAPS),
 )

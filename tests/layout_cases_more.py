@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from pickled import pickled
 
+from dgl_merc.corpus import Corpus
+
 __all__ = [
     "CASES",
     "EMOTIONS",
@@ -30,7 +32,7 @@ __all__ = [
     "mult_value",
     "samples_value",
 ]
-__all__ += ["write_emorynlp", "write_json", "write_samples"]
+__all__ += ["by_id", "rng", "vectors", "write_emorynlp", "write_json", "write_samples", "written"]
 
 Rng = np.random.Generator
 EMOTIONS = ("neutral", "joyful", "peaceful", "powerful", "scared", "mad", "sad")
@@ -241,3 +243,26 @@ CASES: dict[str, Callable[[Path, Rng], Path]] = {
         folder / "data_mosei.pkl", "cogmen", samples_value(rng, mosei="multilabel")
     ),
 }
+
+
+def rng(seed: int = 3) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def by_id(corpus: Corpus, column: str) -> dict[tuple[str, str], Any]:
+    """(dialogue, utterance) -> a cell."""
+    table = corpus.utterances
+    return {(d, u): v for d, u, v in zip(table["dialogue_id"], table["utterance_id"].astype(str), table[column], strict=True)}
+
+
+def vectors(corpus: Corpus, modality: str) -> dict[tuple[str, int], np.ndarray]:
+    """(dialogue, position) -> its vector."""
+    there = corpus.utterances[corpus.utterances[f"has_{modality}"]]
+    return dict(zip(zip(there["dialogue_id"], there["position"], strict=True), corpus.features[modality], strict=True))
+
+
+def written(case: str, folder: Path) -> Path:
+    """A file of a case, in a folder of its own."""
+    own = folder / case.replace(":", "_")
+    own.mkdir(exist_ok=True)
+    return CASES[case](own, rng())

@@ -91,7 +91,7 @@ def as_integers(value: object, where: str) -> npt.NDArray[np.int64]:
     """
     found = as_numbers(value, where)
     with np.errstate(invalid="ignore"):
-        wrong = ~(np.isfinite(found) & (np.abs(found) <= 2.0**53) & (found == np.round(found)))
+        wrong = ~((np.abs(found) <= 2.0**53) & (found == np.round(found)))
     if wrong.any():
         raise InputError(f"{where}expected whole numbers, found {found[np.argmax(wrong)]:g} as number {int(np.argmax(wrong))}")
     return found.astype(np.int64)

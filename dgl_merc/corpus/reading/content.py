@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
 from dgl_merc.corpus.reading.pickles import Record, read_pickle
 from dgl_merc.errors import InputError, at
 
-__all__ = ["describe", "read_content", "shown"]
+__all__ = ["describe", "read_content", "read_json", "shown"]
 
 _HDF5, _MAT = b"\x89HDF\r\n\x1a\n", b"MATLAB 5.0 MAT-file"
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
@@ -25,7 +26,7 @@ def read_content(path: Path, records: Collection[str] = ()) -> Content:
     """Read a published file.
 
     Args:
-        path: a pickle (perhaps compressed), an HDF5 or MAT file, a CSV, or a folder of such.
+        path: a pickle (perhaps compressed), an HDF5 or MAT file, a JSON file, a CSV, or a folder of such.
         records: classes that pickles may hold as plain fields, ``module.Class``.
 
     Raises:
@@ -49,7 +50,22 @@ def read_content(path: Path, records: Collection[str] = ()) -> Content:
         return Content(path, "mat", read_mat(path))
     if path.suffix.lower() in _PICKLES or begins.startswith((b"\x80", *_COMPRESSED)):
         return Content(path, "pickle", read_pickle(path, records=records))
+    if path.suffix.lower() == ".json":
+        return Content(path, "json", read_json(path))
     return Content(path, "csv", read_csv(path))
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        InputError: not UTF-8, not JSON, nested too deeply, or with a number too great.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        fault = "lists nested too deeply" if isinstance(error, RecursionError) else f"a fault ({str(error)[:120]})"
+        raise InputError(f"{at(path)}expected JSON, found {fault}") from None
 
 
 def describe(value: Any, depth: int = 2) -> str:

@@ -14,6 +14,7 @@ from pickled import pickled
 from dgl_merc.corpus import Corpus
 from dgl_merc.corpus.readers import cosmic, iemocap, meld_tuples
 from dgl_merc.corpus.readers.known import known_layouts
+from dgl_merc.corpus.readers.layout import Content
 from dgl_merc.corpus.readers.meld import EMOTIONS
 from dgl_merc.corpus.readers.published import read_published
 from dgl_merc.corpus.readers.table import read_table
@@ -46,6 +47,29 @@ def rows_of(corpus: Corpus, modality: str) -> dict[tuple[str, int], np.ndarray]:
 def test_a_file_is_recognised_by_one_layout(layout, tmp_path):
     content = read_content(CASES[layout](tmp_path, rng()))
     assert [known.name for known in known_layouts() if known.kind == content.kind and known.recognise(content)] == [layout]
+
+
+def test_what_is_nearly_a_layout_is_none(tmp_path):
+    """One item more or fewer, or another kind of id."""
+    for layout in OWN:
+        items = tuple(content_of(layout, rng()).values())
+        for changed in ((*items, items[-1]), items[:-1], (items[0],), ()):
+            assert not OWN[layout].recognise(Content(tmp_path, "pickle", changed))
+    items = content_of("iemocap", rng())
+    items["emotion"] = {f"Ses07F_impro{k}": labels for k, labels in enumerate(items["emotion"].values())}
+    assert not any(known.recognise(Content(tmp_path, "pickle", tuple(items.values()))) for known in OWN.values())
+
+
+@pytest.mark.parametrize(("greatest", "layout"), [(3, "iemocap-4"), (4, "iemocap"), (5, "iemocap")])
+def test_the_labels_tell_four_from_six(greatest, layout, tmp_path):
+    items = content_of("iemocap", rng())
+    items["emotion"] = {name: [k % 3 for k in range(len(labels))] for name, labels in items["emotion"].items()}
+    items["emotion"][IEMOCAP[-1]][-1] = greatest
+    as_arrays = {**items, "emotion": {name: np.array(labels) for name, labels in items["emotion"].items()}}
+    for changed in (items, as_arrays):
+        corpus = read_published(written(tmp_path, "iemocap", changed))
+        assert corpus.source["reader"] == layout
+        assert corpus.label_names("emotion")[-1] == iemocap.LABELS[greatest]
 
 
 def test_every_layout_has_a_case():
@@ -109,13 +133,13 @@ def notes_of(corpus: Corpus) -> list[str]:
 def test_notes(tmp_path):
     found = {layout: notes_of(read_published(CASES[layout](tmp_path, rng()))) for layout in LABELLED}
     happy = sum(label == 0 for labels in content_of("iemocap", rng())["emotion"].values() for label in labels)
-    quirk = f"emotion: among the {happy} happy are utterances without agreement (xxx in the release, 53 in all as the field counts)"
+    quirk = f"emotion: some of the {happy} happy are said to be utterances without agreement (xxx in the release; 53 in all of IEMOCAP)"
     dev = "2 dialogues of the file's train, 1039 to 1152, are MELD's dev"
     order = "sentiment: 0 neutral, 1 positive, 2 negative, as the emotions tell"
     assert found["iemocap"] == [NO_DEV, quirk]
     assert found["iemocap-4"] == [NO_DEV]
     assert found["iemocap-roberta"][:2] == [MEAN, NO_DEV]
-    assert found["cosmic-iemocap-text"] == [quirk.replace(str(happy), str(happy))]
+    assert found["cosmic-iemocap-text"] == [quirk]
     assert found["meld-text-audio"] == [LOCAL, dev, order]
     assert found["meld-tuple"] == [LOCAL, dev, "the last item, a dict of 8, is not read, as no published loader reads it"]
     assert found["cosmic-meld"] == [MEAN, LOCAL, order]
@@ -153,8 +177,10 @@ def test_iemocap_label_maps(name, tmp_path):
 
 
 def test_emorynlp_has_three_sentiments(tmp_path):
-    numbers = [label for labels in content_of("cosmic-emorynlp", rng())["emotion"].values() for label in labels]
-    corpus = read_published(CASES["cosmic-emorynlp"](tmp_path, rng()), label_map="three")
+    items = content_of("cosmic-emorynlp", rng(), lengths=(7, 2, 2, 2))
+    numbers = [label for labels in items["emotion"].values() for label in labels]
+    assert set(numbers) == set(range(7))
+    corpus = read_published(written(tmp_path, "cosmic-emorynlp", items), label_map="three")
     three = {**dict.fromkeys((1, 4, 6), "negative"), 3: "neutral", **dict.fromkeys((0, 2, 5), "positive")}
     assert corpus.label_names("emotion").tolist() == [three[number] for number in numbers]
 
@@ -182,6 +208,9 @@ def test_sentiment_that_is_not_told_is_left_out(tmp_path):
     assert list(corpus.targets) == ["emotion"]
     assert "sentiment" not in corpus.utterances
     assert "sentiment was left out: the emotions it goes with do not tell which number is which" in corpus.notes
+    mixed[MELD[1]][1] = 3
+    with pytest.raises(InputError, match="dialogue 59, utterance 1: sentiment: expected a whole number from 0 to 2, found 3"):
+        meld(tmp_path, sentiment=mixed)
 
 
 def test_the_last_item_may_be_the_sentiment_or_anything(tmp_path):
@@ -250,10 +279,10 @@ def test_dialogues_in_no_split_are_left_out(tmp_path):
 
 
 def test_features_from_another_file(tmp_path):
-    """M3Net's pair, and COMET's features: dialogues in another order, one of them missing, one vector missing."""
+    """M3Net's pair, and COMET's features: dialogues in another order, one of them missing, one too many, one vector missing."""
     lengths = (2, 3, 2, 3, 2, 3)
     items = content_of("iemocap", rng(), lengths=lengths)
-    text = content_of("cosmic-iemocap", rng(), IEMOCAP[::-1], lengths[::-1])
+    text = content_of("cosmic-iemocap", rng(), ("Ses03M_impro09", *IEMOCAP[::-1]), (4, *lengths[::-1]))
     sense = content_of("comet", rng(), IEMOCAP[1:], lengths[1:])
     text["roberta2"][IEMOCAP[2]][1] = None
     main = written(tmp_path, "iemocap", items)

@@ -104,7 +104,9 @@ def read_iemocap(content: Content, made: Tuple) -> Published:
     notes = published.notes if "dev" in made.items else (*published.notes, _NO_DEV)
     if len(made.labels) == len(LABELS):
         happy = int((table["emotion"] == "happy").sum())
-        notes += (f"emotion: among the {happy} happy are utterances without agreement (xxx in the release, 53 in all as the field counts)",)
+        notes += (
+            f"emotion: some of the {happy} happy are said to be utterances without agreement (xxx in the release; 53 in all of IEMOCAP)",
+        )
     return replace(published, table=table, notes=notes)
 
 

@@ -195,6 +195,8 @@ MMSA_FAULTS = {
     "shape": ("test", "audio", lambda x: x[0], "test: audio: expected an array [4, frames, width] of numbers, found an array float64 [6, 2]"),
     "list": ("test", "vision", lambda x: x.tolist(), "test: vision: expected an array [4, frames, width] of numbers, found a list of 4: a list of 4"),
     "lengths": ("train", "audio_lengths", lambda x: [-1, *x[1:]], "audio_lengths: expected 9 numbers of 0 or more, found 9, the least -1"),
+    "endless": ("train", "audio_lengths", lambda x: [1e300, *x[1:]], "audio_lengths: expected whole numbers, found 1e+300 as number 0"),
+    "truth": ("train", "regression_labels", lambda x: [True, *x[1:]], "regression_labels: expected numbers, found bool as number 0"),
     "half": ("train", "audio_lengths", lambda x: [0.5, *x[1:]], "audio_lengths: expected whole numbers, found 0.5 as number 0"),
     "mask": ("train", "text_bert", lambda x: x[:, 0], "train: text_bert: expected an array [9, 3, 4] of numbers, found an array int64 [9, 4]"),
     "twice": ("train", "id", lambda x: [x[1], *x[1:]], "utterance 1: expected every clip once, found it in train and in train"),

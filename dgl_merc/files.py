@@ -69,6 +69,8 @@ def verify_files(folder: Path, records: dict[str, dict[str, Any]], *, hashes: bo
             raise InputError(f"{at(path)}expected a file, found none; make the folder again")
         size = path.stat().st_size
         expected, digest = record["bytes"], record["sha256"]
+        if not isinstance(digest, str):
+            raise InputError(f"{at(path)}expected its SHA-256 on record, found {digest!r}; make the folder again")
         if size != expected:
             raise InputError(f"{at(path)}expected {expected} bytes, found {size}; make the folder again")
         if hashes and (found := sha256(path)) != digest:

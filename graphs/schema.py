@@ -54,6 +54,8 @@ class GraphSpec:
         object.__setattr__(self, "modalities", tuple(self.modalities))
         if not self.modalities:
             raise InputError("expected at least one modality, found none: without features there is no graph; import with --features")
+        if not all(isinstance(m, str) for m in self.modalities):
+            raise InputError(f"modalities must be names, found {list(self.modalities)}")
         if len(set(self.modalities)) != len(self.modalities) or UTTERANCE in self.modalities:
             raise InputError(f"modalities must be different names other than {UTTERANCE!r}, found {list(self.modalities)}")
         if self.cross not in get_args(Cross):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -217,6 +217,8 @@ def open_store(path: Path) -> Store:
     try:
         spec = GraphSpec.from_json(manifest["spec"])
         manifest["corpus"] = {key: str(manifest["corpus"][key]) for key in ("name", "path", "relative", "content_sha256")}
+        if manifest["options"]["scaling"] not in get_args(ScalingKind):
+            raise InputError(f"{at(path / 'manifest.json')}expected a scaling, found {manifest['options']['scaling']!r}")
         verify_files(path, manifest["files"], hashes=False)
         table = read_parquet(path / "dialogues.parquet")
         unlisted = sorted(set(table["shard"]) - {"", *manifest["files"]})

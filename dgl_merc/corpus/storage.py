@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from dgl_merc.corpus.checks import check_corpus, column_types
 from dgl_merc.corpus.corpus import Corpus
+from dgl_merc.corpus.reading.arrays import NPY_FAULTS
 from dgl_merc.corpus.targets import Modality, Target
 from dgl_merc.errors import InputError, at
 from dgl_merc.files import file_record, new_folder, read_json, verify_files, write_json
@@ -87,11 +88,12 @@ def open_corpus(path: Path, *, check: Literal["sizes", "full"] = "sizes") -> Cor
         modalities = {m: Modality(int(v["width"]), str(v["provenance"])) for m, v in about["modalities"].items()}
         targets = {t: Target.from_json(v) for t, v in about["targets"].items()}
         files, name, content = about["files"], str(about["name"]), str(about["content_sha256"])
+        source, notes = dict(about.get("source", {})), tuple(map(str, about.get("notes", ())))
         unrecorded = {"utterances.parquet", *(f"features/{m}.npy" for m in modalities)} - set(files)
         if unrecorded:
             raise InputError(f"{at(path / 'corpus.json')}expected a record of every file, found none of {', '.join(sorted(unrecorded))}")
         verify_files(path, files, hashes=check == "full")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{at(path / 'corpus.json')}expected the entries of schema {SCHEMA_VERSION}, found a fault at {error}") from None
     table = read_parquet(path / "utterances.parquet")
     types = column_types(targets, tuple(modalities))
@@ -105,7 +107,7 @@ def open_corpus(path: Path, *, check: Literal["sizes", "full"] = "sizes") -> Cor
         table = table.astype(types)
     except (TypeError, ValueError) as error:
         raise InputError(f"{at(path / 'utterances.parquet')}expected columns of the format's types, found a fault ({error})") from None
-    corpus = Corpus(name, table, features, modalities, targets, about.get("source", {}), tuple(about.get("notes", ())), path)
+    corpus = Corpus(name, table, features, modalities, targets, source, notes, path)
     if check == "full" and corpus.content_sha256 != content:
         raise InputError(f"{at(path)}the content is not what corpus.json's content_sha256 says; import the corpus again")
     corpus.__dict__["content_sha256"] = content  # the cached property: not computed again for every run
@@ -119,8 +121,10 @@ def read_parquet(path: Path) -> pd.DataFrame:
         InputError: not a parquet file.
     """
     try:
-        table: pd.DataFrame = pq.read_table(path).to_pandas()
-    except (pa.ArrowException, OSError) as error:
+        read = pq.read_table(path)
+        read.validate(full=True)  # text that is no UTF-8 would be found where it is first looked at
+        table: pd.DataFrame = read.to_pandas()
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:  # the last four: pandas' notes in it
         raise InputError(f"{at(path)}expected a parquet file, found something else ({error})") from None
     return table
 
@@ -128,7 +132,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
 def _open_features(path: Path, width: int) -> Any:
     try:
         x = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError) as error:
+    except NPY_FAULTS as error:
         raise InputError(f"{at(path)}expected a .npy array of float32, found something else ({error})") from None
     if x.dtype != np.float32 or x.ndim != 2 or x.shape[1] != width:
         raise InputError(f"{at(path)}expected float32 [rows, {width}], found {x.dtype} {list(x.shape)}")

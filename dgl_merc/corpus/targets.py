@@ -82,8 +82,10 @@ class Target:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Target:
         """The inverse of :meth:`to_json`."""
-        bounds = value.get("bounds")
-        return cls(value["kind"], tuple(value.get("labels", ())), (float(bounds[0]), float(bounds[1])) if bounds else None)
+        bounds, labels = value.get("bounds"), tuple(value.get("labels", ()))
+        if not all(isinstance(label, str) for label in labels):
+            raise InputError(f"a target's labels are text, found {list(labels)}")
+        return cls(value["kind"], labels, (float(bounds[0]), float(bounds[1])) if bounds else None)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -11,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dgl_merc.corpus.reading.packed import MOST_TIMES, SLACK
 from dgl_merc.errors import InputError, at
 
-__all__ = ["as_features", "load_npy", "load_npz"]
+__all__ = ["NPY_FAULTS", "as_features", "load_npy", "load_npz"]
 
 Array = npt.NDArray[Any]
 
-_FAULTS = (
+NPY_FAULTS = (
     ValueError,
     TypeError,
     OSError,
@@ -28,8 +30,10 @@ _FAULTS = (
     RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
+    tokenize.TokenError,
 )
-"""What numpy and zipfile raise on a damaged or foreign file (RuntimeError: encrypted, or of an unknown compression)."""
+"""What numpy and zipfile raise on a damaged or foreign file (RuntimeError: encrypted, or of an unknown compression; TokenError: a header
+without end)."""
 
 
 def load_npy(path: Path) -> Array:
@@ -42,7 +46,7 @@ def load_npy(path: Path) -> Array:
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
         x: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _FAULTS as error:
+    except NPY_FAULTS as error:
         raise InputError(f"{at(path)}expected a NumPy .npy array of numbers, found something else ({_first_line(error)})") from None
     return x
 
@@ -63,16 +67,24 @@ def load_npz(path: Path, wanted: Iterable[str], optional: Iterable[str] = ()) ->
     arrays: dict[str, Array] = {}
     name = "the archive"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             there = list(archive.files)
+            _check_unpacked(path, archive.zip)
             for name in dict.fromkeys([*wanted, *optional]):
                 if name in there:
                     arrays[name] = archive[name]
-    except _FAULTS as error:
+    except NPY_FAULTS as error:
         raise InputError(f"{at(path)}{name}: expected an array without Python objects, found a fault ({_first_line(error)})") from None
     if missing := [name for name in wanted if name not in arrays]:
         raise InputError(f"{at(path)}expected an array {missing[0]!r}, found the arrays: {', '.join(there) or 'none'}")
     return arrays
+
+
+def _check_unpacked(path: Path, archive: zipfile.ZipFile) -> None:
+    """Hold what an archive says it unpacks to, which zipfile holds it to in turn, to a multiple of its size."""
+    unpacked, limit = sum(info.file_size for info in archive.infolist()), max(SLACK, MOST_TIMES * path.stat().st_size)
+    if unpacked > limit:
+        raise InputError(f"{at(path)}expected at most {limit} bytes in an archive of this size, found {unpacked}; do not trust this file")
 
 
 def as_features(x: Array, path: Path, name: str = "") -> Array:

@@ -105,8 +105,10 @@ def _check_header(path: Path, header: list[str]) -> None:
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):
         if len(header) == 1 and mark in header[0]:
             raise InputError(f"{at(path, line=1)}expected cells with commas between them, found {name}; save the file with commas")
+    seen: set[str] = set()
     for number, column in enumerate(header, start=1):
         if not column.strip():
             raise InputError(f"{at(path, line=1)}expected a name for every column, found none for column {number}")
-        if column in header[: number - 1]:
+        if column in seen:
             raise InputError(f"{at(path, line=1)}expected different column names, found {column!r} twice")
+        seen.add(column)

@@ -26,7 +26,7 @@ __all__ = ["read_hdf5"]
 
 _DEPTH = 32
 _TEXTS = 10_000
-"""Texts of any length in one dataset: the library says how long one is only by reading it."""
+"""Texts of any length in one dataset."""
 _DEFLATE, _SHUFFLE, _FLETCHER = 1, 2, 3
 _FILTERS = {_DEFLATE, _SHUFFLE, _FLETCHER, 32000}  # 32000: LZF, which packs 90 times at most
 
@@ -51,17 +51,21 @@ def read_hdf5(path: Path) -> dict[str, Any]:
         raise InputError(f"{at(path)}expected an HDF5 file, found something else or a damaged one; fetch it again")
     try:
         with h5py.File(path, "r") as file:
-            return _Reader(h5py, path, max(SLACK, MOST_TIMES * size)).group(file.id, "", 0)
+            made = file.id.get_create_plist()
+            if made.get_userblock() or made.get_sizes() != (8, 8):
+                raise InputError(f"{at(path)}expected an HDF5 file of its own with 8-byte places, found another; save it anew with h5py")
+            return _Reader(h5py, path, size).group(file.id, "", 0)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError, zlib.error) as error:  # of the library
         line = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise InputError(f"{at(path)}expected a whole HDF5 file, found a fault ({line}); fetch it again") from None
 
 
 class _Reader:
-    def __init__(self, h5py: Any, path: Path, limit: int) -> None:
-        self._h5, self._path, self._limit = h5py, path, limit
-        self._left = limit
+    def __init__(self, h5py: Any, path: Path, size: int) -> None:
+        self._h5, self._path, self._size = h5py, path, size
+        self._limit = self._left = max(SLACK, MOST_TIMES * size)
         self._seen: set[Any] = set()
+        self._heaps: dict[int, dict[int, bytes]] = {}
 
     def fault(self, where: str, expected: str, found: str) -> InputError:
         return InputError(
@@ -118,10 +122,7 @@ class _Reader:
         self.spend(where, item * math.prod(data.shape))
         if layout == self._h5.h5d.CHUNKED:
             self.chunks(data, made, where, item)
-        whole = self._h5.Dataset(data)
-        if varying:
-            return self.texts(whole, where)
-        return whole[()]
+        return self.texts(data, where) if varying else self._h5.Dataset(data)[()]
 
     def chunks(self, data: Any, made: Any, where: str, item: int) -> None:
         """Hold every chunk to the size of its array: the library unpacks whatever comes out."""
@@ -141,13 +142,50 @@ class _Reader:
             if len(zlib.decompressobj().decompress(packed, most + 1)) > most:
                 raise self.fault(where, f"pieces of {most} bytes", "one that unpacks to more")
 
-    def texts(self, whole: Any, where: str) -> Any:
-        """Text of any length, one by one."""
-        if whole.size > _TEXTS:
-            raise self.fault(where, f"at most {_TEXTS} texts", str(whole.size))
-        out = np.empty(whole.shape, dtype=object)
-        for place in np.ndindex(whole.shape):
-            raw = whole[place]
-            out[place] = (raw if isinstance(raw, bytes) else str(raw).encode()).decode("utf-8")
-            self.spend(where, len(out[place]))
+    def texts(self, data: Any, where: str) -> Any:
+        """Text of any length, read by ourselves: on a damaged heap of such text the library searches forever (HDF5 2.0.0)."""
+        count = math.prod(data.shape)
+        if count > _TEXTS:
+            raise self.fault(where, f"at most {_TEXTS} texts", str(count))
+        made, start = data.get_create_plist(), data.get_offset()
+        if made.get_layout() != self._h5.h5d.CONTIGUOUS:
+            raise self.fault(where, "text in one piece", "another layout")
+        out = np.full(data.shape, "", dtype=object)
+        if start is None:  # never written
+            return out[()]
+        refs = np.frombuffer(self.piece(start, 16 * count, where), [("length", "<u4"), ("heap", "<u8"), ("place", "<u4")])
+        for place, (length, heap, index) in zip(np.ndindex(data.shape), refs.tolist(), strict=True):
+            if length:
+                raw = self.heap(heap, where).get(index, b"")
+                if length > len(raw):
+                    raise self.fault(where, f"a text of {length} bytes", f"{len(raw)}")
+                self.spend(where, length)
+                out[place] = raw[:length].decode("utf-8")
         return out[()]
+
+    def heap(self, start: int, where: str) -> dict[int, bytes]:
+        """The objects of a global heap collection: "GCOL", version, size, then (number, uses, size, bytes padded to 8), up to number 0."""
+        if start in self._heaps:
+            return self._heaps[start]
+        head = self.piece(start, 16, where)
+        size = int.from_bytes(head[8:], "little")
+        if head[:5] != b"GCOL\x01":
+            raise self.fault(where, "a heap of texts", "something else")
+        self.spend(where, size)
+        raw, pos, out = self.piece(start, size, where), 16, {}
+        while pos + 16 <= size:
+            index, count = int.from_bytes(raw[pos : pos + 2], "little"), int.from_bytes(raw[pos + 8 : pos + 16], "little")
+            if not index or count > size - pos - 16:
+                break
+            out[index] = raw[pos + 16 : pos + 16 + count]
+            pos += 16 + -(-count // 8) * 8
+        self._heaps[start] = out
+        return out
+
+    def piece(self, start: int, count: int, where: str) -> bytes:
+        """Of the file as it lies there."""
+        if start + count > self._size:
+            raise self.fault(where, "text within the file", "a place beyond its end")
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return file.read(count)

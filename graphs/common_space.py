@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load, save
-from sklearn.decomposition import PCA
 
 from dgl_merc.corpus import Corpus, Scaling
 
@@ -86,6 +85,8 @@ class CommonSpace:
     @classmethod
     def fit(cls, corpus: Corpus, scaling: Scaling, modalities: Sequence[str] | None = None) -> CommonSpace:
         """From the training split; the dev split is only measured. Needs at most a few seconds and [n, width] in memory per modality."""
+        from sklearn.decomposition import PCA  # a second that whoever reads a store does not need
+
         split = np.repeat(corpus.splits, corpus.lengths)
         bases, means, coordinates = {}, {}, {}
         for k, m in enumerate(corpus.modalities):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+GRAPHS = ("heterograph", "says_what_does_not_fit", "keep_removes_from_messages")
+"""Parts of the names of kernels' tests that take graphs of DGL, whoever computes."""
 REQUIRED = {name for name in os.environ.get("DGLMERC_REQUIRE", "").split(",") if name}
 
 
@@ -56,6 +60,25 @@ def source(store: Path) -> Any:
     return open_source(store)
 
 
+@pytest.fixture(scope="module")
+def unpainted() -> Iterator[None]:
+    """Reports' figures are made but not painted, which is half of what a tiny run takes: for modules whose tests are not about reports.
+
+    That figures can be painted is seen by the tests of reports, runs, sentiment, the README and all that run in processes of their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dgl_merc.reports.page.as_bytes", lambda *_: b"unpainted")
+        yield
+
+
+@pytest.fixture
+def painted(unpainted: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In such a module, a test of figures."""
+    from dgl_merc.graphs.pictures import as_bytes
+
+    monkeypatch.setattr("dgl_merc.reports.page.as_bytes", as_bytes)
+
+
 @pytest.fixture(scope="session")
 def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A small corpus and a run of every model. Tests that take it belong to the group ``explanations``: one worker makes it."""
@@ -80,6 +103,19 @@ def scored_runs(scored: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[t
     return every_run(scored, tmp_path_factory.mktemp("sentiment"))
 
 
+@pytest.fixture(autouse=True)
+def _shut_door(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case that is said to need no DGL has none."""
+    if request.node.get_closest_marker("without_dgl"):
+        monkeypatch.setitem(sys.modules, "dgl_merc._dgl", None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, so that no worker is left alone with one at the end."""
+    """Long tests first, so that no worker is left alone with one at the end; kernels' cases in which no DGL computes are marked."""
+    for item in items:
+        backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
+        name = getattr(item, "originalname", "")
+        if (backend in ("dense", "scatter") and not any(part in name for part in GRAPHS)) or name == "test_tiles_give_the_same":
+            item.add_marker("without_dgl")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import matplotlib.backends.backend_agg  # noqa: F401  (so that no child has to)
 import torch
+import torch._dynamo  # a second in every child that makes its first optimiser, were it not here
 
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs import GraphSpec

@@ -25,7 +25,7 @@ from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs.store import open_store
 from dgl_merc.training import preset_names
 
-pytestmark = pytest.mark.xdist_group("cli")  # its runs are made once
+pytestmark = [pytest.mark.xdist_group("cli"), pytest.mark.usefixtures("unpainted")]  # its runs are made once
 
 SMALL = ("--set", "model.dim=6", "--set", "training.max_epochs=2", "--set", "training.batch_size=4")
 
@@ -84,7 +84,7 @@ def test_build_graphs_says_how_the_common_spaces_hold(ready):
         assert f"Common space of {pair}: first canonical correlation" in result.stdout
 
 
-def test_fit(mine):
+def test_fit(mine, painted):
     result = run("fit", mine / "graphs", "--out", mine / "run", *SMALL, "--seed", 3, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""

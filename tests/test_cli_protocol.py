@@ -19,7 +19,7 @@ from dgl_merc.graphs import GraphSpec
 from dgl_merc.graphs.build import BuildOptions, build_store
 from dgl_merc.training.run_folder import open_run
 
-pytestmark = pytest.mark.xdist_group("cli_protocol")  # its runs are made once
+pytestmark = [pytest.mark.xdist_group("cli_protocol"), pytest.mark.usefixtures("unpainted")]  # its runs are made once
 
 SMALL = ("--set", "model.hidden=5", "--set", "training.max_epochs=2", "--set", "training.batch_size=5", "--jobs", "1")
 SET = SMALL[:-2]
@@ -27,7 +27,7 @@ LEARNT = ("--set", "training.lr=.05", "--set", "training.max_epochs=30")
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ready(unpainted: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with sessions, one without dev, and a study of two seeds."""
     folder = tmp_path_factory.mktemp("ready")
     made = synthetic_corpus(0, (8, 3, 4), with_ceilings=False)
@@ -268,7 +268,7 @@ def test_a_fault_is_one_line_and_leaves_nothing(mine, fault):
     assert {str(p) for p in mine.rglob("*")} == before
 
 
-def test_odd_names_are_only_names(mine):
+def test_odd_names_are_only_names(mine, painted):
     """A column called true or 1.5, a value with a slash, a class called shift: words, not what they look like."""
     corpus = open_corpus(mine / "corpus")
     dialogue = np.repeat(np.arange(len(corpus)), corpus.lengths)

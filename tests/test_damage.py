@@ -23,14 +23,14 @@ from dgl_merc.graphs.build import BuildOptions, build_store
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.source import open_source
 
-pytestmark = pytest.mark.xdist_group("damage")  # its runs are made once
+pytestmark = [pytest.mark.xdist_group("damage"), pytest.mark.usefixtures("unpainted")]  # its runs are made once
 
 WORDS = [part for word in SMALL for part in ("--set", word)]  # the first is of model.hidden
 Change = Callable[[Any], None]
 
 
 @pytest.fixture(scope="module")
-def made(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(unpainted: None, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs, and a table whose test was not seen."""
     folder = tmp_path_factory.mktemp("made")
     source = open_source(store)

@@ -271,6 +271,7 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     monkeypatch.setattr("dgl_merc.graphs.blocks.PRICE", 0.0)
 
 
+@pytest.mark.without_dgl
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(
     ("cross", "window"), [("utterance", 0), ("utterance", 3), ("dialogue", 0), ("dialogue", 1), ("dialogue", 3), ("none", 1), ("none", 3)]

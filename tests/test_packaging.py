@@ -166,6 +166,13 @@ def test_importing_the_package_is_light():
     assert done.stdout.startswith("set() ")
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_scikit_learn_is_loaded_by_whoever_needs_it(name):
+    """It takes a second, at every start of every command and of every process that trains."""
+    at_once = [node for node in TREES[name].body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not [node.lineno for node in at_once if "sklearn" in ast.unparse(node)]
+
+
 @pytest.mark.dgl
 def test_no_module_is_loaded_under_two_names():
     code = f"""

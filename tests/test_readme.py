@@ -1,4 +1,4 @@
-"""The README's commands, run as they stand (fits with one epoch and two seeds), and its promises about files."""
+"""The README's commands, run as they stand (fits with four steps and two seeds), and its promises about files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"<!-- test: (\w+) -->\n```sh\n(.*?)```", README, flags=re.DOTALL))
 
 
-def run(block: str, folder: Path, meld: Path | None = None) -> str:
-    script = re.sub(r"dglmerc (fit|ablate) (\w+ )?", r"dglmerc \1 \2--jobs 1 --set training.max_epochs=1 ", block)
+SMALL = """#!{python}
+import dgl_merc.corpus.synthetic as module
+module.synthetic_corpus.__defaults__ = (0, (40, 8, 8))  # instead of (600, 100, 300)
+from dgl_merc.cli.main import main
+main(prog_name="dglmerc")
+"""
+
+
+def run(block: str, folder: Path, meld: Path | None = None, commands: Path | None = None) -> str:
+    """Its output. ``commands``: a folder with another dglmerc than the installed one."""
+    script = re.sub(r"dglmerc (fit|ablate) (\w+ )?", r"dglmerc \1 \2--jobs 1 --set training.max_steps=4 ", block)
     script = script.replace("--seeds 5", "--seeds 2").replace("--seeds 3", "--seeds 2").replace("--folds 3", "--folds 2")
     script = script.replace("-seed0to4", "-seed0to1").replace("-seed0to2", "-seed0to1")
     script = script.replace("audio=0,.1,.3,.5,.7", "audio=0,.5")
@@ -26,7 +35,7 @@ def run(block: str, folder: Path, meld: Path | None = None) -> str:
     script = re.sub(r"(dglmerc ablate .*?)--seeds 2", r"\1--seeds 1", script)
     if meld is not None:
         script = script.replace("../shared/data/meld", str(meld))
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([*([str(commands)] if commands else []), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
@@ -104,8 +113,13 @@ def test_meld(name, tmp_path, meld_dir):
 
 
 @pytest.mark.slow
-def test_the_protocol(tmp_path):
-    out = run(BLOCKS["protocol"], tmp_path)
+def test_the_protocol(tmp_path, tmp_path_factory):
+    """On an embedded corpus of fewer dialogues: `make demo` takes all of them."""
+    commands = tmp_path_factory.mktemp("commands")
+    (commands / "dglmerc").write_text(SMALL.format(python=sys.executable))
+    (commands / "dglmerc").chmod(0o755)
+    out = run(BLOCKS["protocol"], tmp_path, commands=commands)
+    assert "Fitting bilstm to synthetic: 56 dialogues, " in out
     assert {p.name for p in (tmp_path / "runs").iterdir()} == {
         "bilstm-embedded-seed0to1",
         "ablate-bilstm-embedded-hidden-lr",

@@ -22,6 +22,8 @@ from dgl_merc.models import MODELS
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 SMALL = {
     "mglra": ("model.dim=8", "training.max_epochs=5", "training.batch_size=4", "training.lr=.01"),
     "sgrnet": (

@@ -29,6 +29,8 @@ from dgl_merc.training import fit
 from dgl_merc.training.run_folder import add_test, open_run
 from dgl_merc.training.source import open_source
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 
 def table(g: Grid, outcomes: list[Outcome], out: Path) -> dict[str, Any]:
     """All that a table says, times aside."""

@@ -26,8 +26,10 @@ from dgl_merc.training import fit
 from dgl_merc.training.run_folder import open_run
 from dgl_merc.training.source import open_source
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 
-def test_a_failed_run_leaves_a_gap_and_the_others_go_on(source, store, tmp_path):
+
+def test_a_failed_run_leaves_a_gap_and_the_others_go_on(source, store, tmp_path, painted):
     g = grid("training.lr=.01,1e30", seeds=1)
     g = replace(g, words=(*g.words, "training.clip=0", "training.max_epochs=4"))
     outcomes = go(g, tmp_path / "s", source, store)

@@ -28,6 +28,8 @@ from dgl_merc.training.loop import Trainer
 from dgl_merc.training.prediction import predict
 from dgl_merc.training.task import choose_target
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 SMALL = {
     "mglra": ["model.dim=8", "training.max_epochs=4", "training.batch_size=4", "training.lr=.01"],
     "sgrnet": [
@@ -316,7 +318,7 @@ def part(corpus: Corpus, splits: tuple[str, ...]) -> Corpus:
     return Corpus.build(corpus.name, corpus.utterances[keep], features, corpus.targets)
 
 
-def test_a_corpus_without_test_is_fitted(corpus, tmp_path):
+def test_a_corpus_without_test_is_fitted(corpus, tmp_path, painted):
     metrics = run(part(corpus, ("train", "dev")), tmp_path / "out")
     assert list(metrics["splits"]) == ["train", "dev"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 from dataclasses import fields, replace
 from itertools import pairwise
@@ -86,12 +87,18 @@ def test_every_setting_has_its_case():
     assert set(CHANGES) == {f.name for f in fields(TrainingSettings)} - {"patience"}
 
 
+@pytest.fixture(scope="module")
+def without(corpus: Corpus) -> Any:
+    """What a training gives, made once: most settings are compared with the same."""
+    return functools.cache(lambda preset, words: result(trainer(corpus, preset, words)))
+
+
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("preset", MODELS)
-def test_every_setting_changes_training_of_every_model(corpus, preset, name):
+def test_every_setting_changes_training_of_every_model(corpus, without, preset, name):
     words = CHANGES[name]
     assert words[-1].startswith(name + "=")
-    before = result(trainer(corpus, preset, words[:-1]))
+    before = without(preset, words[:-1])
     after = result(trainer(corpus, preset, words))
     assert not same(before, after), "it does nothing"
     assert all(torch.isfinite(v).all() for v in after[1].values())

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import pairwise_distances
 
 __all__ = ["neighbour_accuracy", "perplexity_of", "plane"]
 
@@ -49,6 +48,8 @@ def neighbour_accuracy(x: Array, labels: Array, dialogues: Array, k: int = 10) -
         raise ValueError(f"x must be [N, D], labels and dialogues [N], N and k at least 1, got {shapes} and {k}")
     if (dialogues == dialogues[0]).all():
         return None
+    from sklearn.metrics import pairwise_distances  # a second that the many runs without a picture do not need
+
     distances = pairwise_distances(_centred(x))
     distances[dialogues[:, None] == dialogues] = np.inf
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]  # [N, k]
@@ -79,7 +80,7 @@ def plane(x: Array, seed: int = 0) -> Floats:
     """
     if x.ndim != 2 or len(x) < 4:
         raise ValueError(f"x must be [N, D], N at least 4, got {list(x.shape)}")
-    from sklearn.manifold import TSNE  # half a second that the many runs without a picture do not need
+    from sklearn.manifold import TSNE
 
     if (x == x[0]).all():
         return np.zeros((len(x), 2))

@@ -1,7 +1,6 @@
 """Rows of features that are read where they lie, when somebody asks: what is made of corpora needs no memory for their vectors.
 
-A corpus that was sampled, merged or changed holds :class:`Pieces` until it is saved. They are written, hashed and checked
-``PIECE`` rows at a time.
+A corpus that was sampled, merged or changed holds :class:`Pieces` until it is saved. They are written, hashed and checked bit by bit.
 """
 
 from __future__ import annotations
@@ -13,13 +12,12 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PIECE", "Pieces", "pieces_of", "write_npy"]
+__all__ = ["Pieces", "pieces_of", "rows_at_once", "write_npy"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
-PIECE = 1 << 16
-"""Rows in memory at a time."""
+_NUMBERS = 1 << 22  # in memory at a time: 16 MiB of float32
 
 
 class Pieces:
@@ -83,8 +81,14 @@ class Pieces:
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
 
-def pieces_of(x: Array, size: int = PIECE) -> Iterator[tuple[int, Array]]:
-    """``x`` [N, width] bit by bit: the number of the first row, and at most ``size`` rows."""
+def rows_at_once(width: int) -> int:
+    """How many rows a piece has: at most 65536, and so few that all columns make 16 MiB."""
+    return max(1, min(1 << 16, _NUMBERS // width))
+
+
+def pieces_of(x: Array) -> Iterator[tuple[int, Array]]:
+    """``x`` [N, width] bit by bit: the number of the first row, and some rows."""
+    size = rows_at_once(x.shape[1])
     for lo in range(0, len(x), size):
         yield lo, np.asarray(x[lo : lo + size])
 

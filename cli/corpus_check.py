@@ -63,5 +63,6 @@ def _print(corpus: Path, found: list[Finding]) -> None:
             print_line(f"    at {', '.join(f'{dialogue} {position}' for dialogue, position in finding.places)}{more} (dialogue, utterance)")
         if finding.advice:
             print_line(f"    {finding.advice}")
-    counts = ", ".join(f"{sum(f.severity == s for f in found)} {s}s" for s in SEVERITIES)
-    print_line(f"{corpus}: intact; {counts}")
+    counts = [(sum(f.severity == severity for f in found), severity) for severity in SEVERITIES]
+    said = ", ".join(f"{count} {severity}" + ("" if count == 1 else "s") for count, severity in counts)
+    print_line(f"{corpus}: intact; {said}")

@@ -7,6 +7,7 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from dgl_merc.corpus import SPLITS, Corpus, Target
+from dgl_merc.corpus.checks import check_corpus
 
 LABELS = ("joy", "anger", "fear")
 SIZES = (30, 10, 10)
@@ -69,3 +70,29 @@ def corpora(draw: st.DrawFn, prefix: str = "") -> Corpus:
         columns[f"has_{m}"] = draw(st.lists(st.booleans(), min_size=total, max_size=total))
     features = {m: np.flatnonzero(columns[f"has_{m}"])[:, None] * 10.0 + np.arange(w) + len(prefix) for m, w in (("text", 3), ("audio", 2))}
     return Corpus.build("drawn" + prefix, pd.DataFrame(columns), features, {"emotion": Target("classes", LABELS)})
+
+
+def assert_whole(corpus: Corpus) -> Corpus:
+    """It keeps every rule of the format, features read where they lie."""
+    check_corpus(corpus.utterances, dict(corpus.features), corpus.targets, where="made")
+    return corpus
+
+
+def in_rows(corpus: Corpus) -> dict[tuple[str, int], list[object]]:
+    """Dialogue and position -> speaker, label and vectors."""
+    return {
+        (d.dialogue_id, t): [
+            row["speaker"],
+            None if pd.isna(row["emotion"]) else row["emotion"],
+            {m: d.features[m][int(d.utterances[f"has_{m}"][:t].sum())].tolist() for m in d.features if row[f"has_{m}"]},
+        ]
+        for d in corpus
+        for t, row in enumerate(d.utterances.reset_index(drop=True).to_dict("records"))
+    }
+
+
+def fifty() -> Corpus:
+    """Fifty dialogues of three sessions; every fifth utterance lacks audio."""
+    table = clean_table()
+    sessions = [f"Ses{int(name.split('/')[1]) % 3}" for name in table["dialogue_id"]]
+    return clean(table.assign(has_audio=np.arange(len(table)) % 5 > 0, session=sessions))

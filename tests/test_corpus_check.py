@@ -350,7 +350,7 @@ def test_meld(meld_dir):
     assert told == ["audio", "visual"]
     assert "duplicate-vectors" not in {f.rule for f in seven}  # equal embeddings of equal texts
     five = check(
-        read_meld(meld_dir, specs, nan="absent", classes=("anger", "disgust", "fear", "joy", "sadness"), label_only_where=("audio",))
+        read_meld(meld_dir, specs[1:], nan="absent", classes=("anger", "disgust", "fear", "joy", "sadness"), label_only_where=("audio",))
     )
     tells = [f for f in five if f.rule == "presence-tells-label"]
     assert {f.severity for f in tells} == {"warning"}

@@ -68,7 +68,8 @@ def _halves(corpus: Corpus) -> tuple[Array, Array]:
 
 def _keys(column: pd.Series[Any], learnt: Array) -> Iterator[tuple[str, Array]]:
     """How a column is read, and [U] numbers equal where it reads equal; -1: nothing to read."""
-    yield "its value", column.factorize()[0]
+    text = column.astype("str")  # a cell may hold anything, even a list
+    yield "its value", text.factorize()[0]
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         known = numbers[learnt & np.isfinite(numbers)]
@@ -76,7 +77,7 @@ def _keys(column: pd.Series[Any], learnt: Array) -> Iterator[tuple[str, Array]]:
             edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1]))
             yield "which numbers are greater", np.where(np.isfinite(numbers), np.searchsorted(edges, numbers), -1)
         return
-    words = [re.findall(r"[^\W\d_]+|\d+", cell) for cell in column.astype("str").fillna("").str.casefold()]
+    words = [re.findall(r"[^\W\d_]+|\d+", cell) for cell in text.fillna("").str.casefold()]
     for place in range(_WORDS):
         yield f"its word {place + 1}", _word(words, place)
         yield f"its word {place + 1} from the end", _word(words, -1 - place)

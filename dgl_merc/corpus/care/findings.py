@@ -14,6 +14,7 @@ from dgl_merc.corpus.corpus import Corpus
 __all__ = ["SEVERITIES", "Finding", "Severity", "places"]
 
 Severity = Literal["leak", "warning", "note"]
+"""How bad a finding is."""
 
 SEVERITIES: tuple[Severity, ...] = ("leak", "warning", "note")
 """A leak makes scores say something else than they seem to; a warning may spoil an experiment; a note is worth knowing."""

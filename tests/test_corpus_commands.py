@@ -18,7 +18,7 @@ from hypothesis import given, settings
 
 from dgl_merc.cli.main import main
 from dgl_merc.corpus import Corpus, Target, open_corpus, save_corpus
-from dgl_merc.corpus.care import save_table
+from dgl_merc.corpus.care import check, merge, save_table
 from dgl_merc.corpus.readers.table import read_table
 from dgl_merc.corpus.summary import column_table, length_table, modality_table, score_table
 from dgl_merc.errors import InputError
@@ -116,6 +116,22 @@ def test_check_reads_every_byte(folder, tmp_path):
     path.write_bytes(bytes(data))
     assert_one_line(run("corpus", "check", tmp_path / "c"), "audio.npy: expected SHA-256")
     assert saved.path == tmp_path / "c"
+
+
+def test_columns_may_hold_anything(tmp_path):
+    """Lists, mappings, times, categories: parquet has them, and nothing stumbles."""
+    table = clean_table((3, 2, 2))
+    odd = {
+        "tags": [["a", "b"]] * len(table),
+        "facts": [{"k": 1}] * len(table),
+        "day": pd.Timestamp("2020-01-01"),
+        "kind": pd.Categorical(["x"] * len(table)),
+    }
+    made = save_corpus(clean(table.assign(**odd)), tmp_path / "c")
+    assert check(made) == []
+    assert column_table(made).loc["tags", "first"] == "['a' 'b']"
+    assert merge([made, made]).content_sha256 == made.content_sha256
+    assert save_table(made, tmp_path / "t").startswith("dglmerc import table t/utterances.csv")
 
 
 # ---- convert

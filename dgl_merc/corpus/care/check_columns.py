@@ -77,15 +77,19 @@ def _keys(column: pd.Series[Any], learnt: Array) -> Iterator[tuple[str, Array]]:
             edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1]))
             yield "which numbers are greater", np.where(np.isfinite(numbers), np.searchsorted(edges, numbers), -1)
         return
-    words = [re.findall(r"[^\W\d_]+|\d+", cell) for cell in text.fillna("").str.casefold()]
-    for place in range(_WORDS):
-        yield f"its word {place + 1}", _word(words, place)
-        yield f"its word {place + 1} from the end", _word(words, -1 - place)
-
-
-def _word(words: list[list[str]], place: int) -> Array:
-    at_place = [found[place] if -len(found) <= place < len(found) else None for found in words]
-    return pd.factorize(np.array(at_place, dtype=object))[0]
+    places = [*range(_WORDS), *range(-1, -1 - _WORDS, -1)]
+    codes = np.full((len(places), len(text)), -1, dtype=np.int32)
+    numbers_of: dict[str, int] = {}
+    for u, cell in enumerate(text.fillna("")):
+        words = re.findall(r"[^\W\d_]+|\d+", cell.casefold())
+        for k, place in enumerate(places):
+            if -len(words) <= place < len(words):
+                codes[k, u] = numbers_of.setdefault(words[place], len(numbers_of))
+    for place, code in zip(places, codes, strict=True):
+        yield (
+            f"its word {place + 1}" if place >= 0 else f"its word {-place} from the end",
+            pd.factorize(np.where(code < 0, np.nan, code))[0],
+        )
 
 
 def _judged(key: Array, labels: Array, learnt: Array, asked: Array) -> tuple[float, int, float]:

@@ -57,16 +57,37 @@ class Vectors:
 
 def texts_of(corpus: Corpus) -> Texts:
     """The texts of a corpus."""
-    said = corpus.utterances["text"].fillna("").str.casefold()
-    words = [re.findall(r"\w+", text) for text in said]
-    joined = pd.Series([" ".join(found) for found in words], dtype="str")
-    counts = np.array([len(found) for found in words], dtype=np.int64)
-    return Texts(_codes(joined), _codes(said.str.split().str.join(" ")), counts)
+    code, exact = _Codes(), _Codes()
+    words = np.zeros(len(corpus.utterances), dtype=np.int64)
+    for u, text in enumerate(corpus.utterances["text"].fillna("")):
+        folded = text.casefold()
+        found = re.findall(r"\w+", folded)
+        words[u] = len(found)
+        code.add(" ".join(found))
+        exact.add(" ".join(folded.split()))
+    return Texts(code.array(), exact.array(), words)
 
 
-def _codes(texts: pd.Series[Any]) -> npt.NDArray[np.int64]:
-    codes: npt.NDArray[np.int64] = np.where(texts == "", -1, texts.factorize()[0]).astype(np.int64)
-    return codes
+class _Codes:
+    """Numbers for texts, equal for equal ones: a text is known by 64 bits and not kept."""
+
+    def __init__(self) -> None:
+        self.keys = bytearray()
+        self.empty: list[int] = []
+
+    def add(self, text: str) -> None:
+        if not text:
+            self.empty.append(len(self.keys) // 8)
+        self.keys += _key(text.encode("utf-8", "surrogatepass"))
+
+    def array(self) -> npt.NDArray[np.int64]:
+        codes: npt.NDArray[np.int64] = pd.factorize(np.frombuffer(bytes(self.keys), dtype=np.uint64))[0].astype(np.int64)
+        codes[self.empty] = -1
+        return codes
+
+
+def _key(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=8).digest()
 
 
 def vectors_of(corpus: Corpus, modality: str, texts: Texts) -> Vectors:
@@ -77,6 +98,6 @@ def vectors_of(corpus: Corpus, modality: str, texts: Texts) -> Vectors:
     for lo, piece in pieces_of(x):
         numbers = piece + np.float32(0)  # -0 is 0
         zero[lo : lo + len(piece)] = ~numbers.any(axis=1)
-        hashes = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in numbers)
+        hashes = b"".join(_key(row.tobytes()) for row in numbers)
         key[lo : lo + len(piece)] = np.frombuffer(hashes, dtype=np.uint64)
     return Vectors(rows, key, zero, texts.exact[rows], moments(x))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from dgl_merc.cli.corpus_shared import print_contents
 from dgl_merc.errors import InputError, at
 from dgl_merc.files import check_free
 
@@ -180,7 +181,8 @@ def meld(
     "targets",
     multiple=True,
     metavar="NAME[:LOW..HIGH]",
-    help="A column of labels, or with LOW..HIGH of numbers. May be repeated. Default: emotion, if there.",
+    help="A column of labels (NAME:A|B|C: these, in this order), or with LOW..HIGH of numbers. May be repeated. "
+    "Default: emotion, if there.",
 )
 @click.option("--dialogue", metavar="COLUMN", help="Column of the dialogue's name. Default: dialogue_id.")
 @click.option("--utterance", metavar="COLUMN", help="Column of the utterance's name. Default: utterance_id, if there.")
@@ -245,16 +247,12 @@ def _check_out(out: Path, source: Path | None, *, force: bool) -> None:
 
 def _write(corpus: Corpus, out: Path, *, force: bool) -> None:
     """Save, then print what is in it."""
-    from dgl_merc.cli.console import print_line, print_notes, print_table
+    from dgl_merc.cli.console import print_line
     from dgl_merc.corpus import save_corpus
-    from dgl_merc.corpus.summary import label_table, shared_speakers, split_table
+    from dgl_merc.corpus.summary import shared_speakers
 
     saved = save_corpus(corpus, out, force=force)
-    print_table(split_table(saved), f"{saved.name}: what is in it")
-    for name, target in saved.targets.items():
-        if target.kind == "classes":
-            print_table(label_table(saved, name), f"{name}: utterances per label")
-    print_notes([*saved.notes, f"speakers: {shared_speakers(saved)} occur in more than one split"])
+    print_contents(saved, [*saved.notes, f"speakers: {shared_speakers(saved)} occur in more than one split"])
     _print_ceilings(saved.source.get("ceilings") or {})
     print_line(f"Written to {out}")
 

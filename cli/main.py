@@ -16,6 +16,7 @@ import click
 from dgl_merc.cli.ablate import ablate
 from dgl_merc.cli.build_graphs import build_graphs
 from dgl_merc.cli.compare import compare
+from dgl_merc.cli.corpus import corpus
 from dgl_merc.cli.draw import draw
 from dgl_merc.cli.env import env
 from dgl_merc.cli.evaluate import evaluate
@@ -129,6 +130,7 @@ def main() -> None:
 
 
 main.add_command(import_corpus)
+main.add_command(corpus)
 main.add_command(build_graphs)
 main.add_command(inspect)
 main.add_command(draw)

@@ -29,6 +29,7 @@ LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:)([^)\s]*)\)")
 PAGES = {
     "README.md": "index.md",
     "README.md#the-protocol": "protocol.md",
+    "README.md#looking-after-a-corpus": "data.md#looking-after-a-corpus",
     "README.md#new-conversations": "data.md#new-conversations",
     "README.md#looking-at-the-graph": "looking.md",
     "notebooks/README.md": "notebooks.md",

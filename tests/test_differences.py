@@ -10,8 +10,9 @@ import pytest
 from count_cases import METRICS, by_scikit_learn, counted, draw, two
 from scipy import stats
 
+from dgl_merc.corpus.association import holm
 from dgl_merc.evaluation import statistics
-from dgl_merc.evaluation.statistics import Difference, dialogue_counts, difference, estimate, holm, score
+from dgl_merc.evaluation.statistics import Difference, dialogue_counts, difference, estimate, score
 
 # ---- a difference
 

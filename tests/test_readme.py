@@ -49,7 +49,7 @@ def run(block: str, folder: Path, meld: Path | None = None, commands: Path | Non
 
 
 def test_every_command_block_is_run():
-    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table", "predict", "looking", "sentiment"}
+    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table", "corpus", "predict", "looking", "sentiment"}
     for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL):
         assert "dglmerc" not in block or block in BLOCKS.values(), f"a block of commands that no test runs:\n{block}"
 
@@ -67,6 +67,16 @@ def test_your_own_conversations(talk):
     folder, out = talk
     assert "Graphs of 3 dialogues in data/talk-graphs" in out
     assert (folder / "data/talk-graphs/manifest.json").is_file()
+
+
+@pytest.mark.xdist_group("talk")
+def test_looking_after_a_corpus(talk):
+    folder, _ = talk
+    out = run(BLOCKS["corpus"], folder)
+    assert "data/talk: intact; 0 leaks, " in out
+    assert "- emotion: 1 utterances labelled fear became context (--map)" in out
+    assert "Written to data/talk-split" in out
+    assert (folder / "data/talk-table/text.npy").is_file()
 
 
 @pytest.mark.xdist_group("talk")

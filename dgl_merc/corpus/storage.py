@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from dgl_merc.corpus.checks import check_corpus, column_types
 from dgl_merc.corpus.corpus import Corpus
+from dgl_merc.corpus.pieces import write_npy
 from dgl_merc.corpus.reading.arrays import NPY_FAULTS
 from dgl_merc.corpus.targets import Modality, Target
 from dgl_merc.errors import InputError, at
@@ -53,7 +54,7 @@ def save_corpus(corpus: Corpus, out: Path, *, force: bool = False) -> Corpus:
             raise InputError(f"{at(out)}a column can't be written as parquet ({error})") from None
         (folder / "features").mkdir()
         for modality, x in corpus.features.items():
-            np.save(folder / "features" / f"{modality}.npy", np.asarray(x, dtype=np.float32), allow_pickle=False)
+            write_npy(folder / "features" / f"{modality}.npy", x)
         names = ["utterances.parquet", *(f"features/{m}.npy" for m in corpus.features)]
         write_json(
             folder / "corpus.json",

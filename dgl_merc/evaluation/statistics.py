@@ -46,7 +46,6 @@ __all__ = [
     "difference",
     "drawn",
     "estimate",
-    "holm",
     "interval",
     "score",
 ]
@@ -219,25 +218,6 @@ def difference(
         return Difference(effect, low, high, None, exact=False, resamples=resamples)
     p, exact = _permutation(models, metric, abs(effect), resamples, rng)
     return Difference(effect, low, high, p, exact, resamples)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment for several tests: the k-th smallest of K p-values, times K - k + 1, never below the one before it.
-
-    In the order received and at most 1. None = not tested: it stays None and does not count. A p-value outside 0 to 1 is a ValueError.
-
-    >>> holm([0.5, None, 0.125])
-    [0.5, None, 0.25]
-    """
-    tested = [(p, i) for i, p in enumerate(p_values) if p is not None]
-    if not all(0 <= p <= 1 for p, _ in tested):
-        raise ValueError(f"p-values must be from 0 to 1 or None, got {list(p_values)}")
-    adjusted: list[float | None] = [None] * len(p_values)
-    least = 0.0
-    for rank, (p, i) in enumerate(sorted(tested)):
-        least = max(least, min(1.0, (len(tested) - rank) * p))
-        adjusted[i] = least
-    return adjusted
 
 
 def _check(resamples: int, level: float, *models: Array) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from dgl_merc.corpus.association import holm
 from dgl_merc.errors import InputError
-from dgl_merc.evaluation.statistics import Difference, Estimate, difference, estimate, holm, score
+from dgl_merc.evaluation.statistics import Difference, Estimate, difference, estimate, score
 from dgl_merc.reports.tables import mean_and_deviation
 from dgl_merc.studies.systems import System, check_comparable
 

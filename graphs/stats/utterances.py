@@ -6,7 +6,7 @@ other speaker    from an utterance to the next one of the dialogue, if it is ano
                  between two labelled ones breaks the chain
 
 expected = share of transitions to that label, from whichever: what ``probability`` would be if labels did not depend on what came before
-Cramer's V = sqrt(chi^2 / (n (min(K, 2) - 1))) of the table of label x presence, K the labels that occur
+Cramer's V is that of :mod:`dgl_merc.corpus.association`, of the table of label x presence
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import chi2_contingency
 
+from dgl_merc.corpus.association import association, label_counts
 from dgl_merc.graphs.stats.survey import Survey, surveyed
 from dgl_merc.graphs.store import Store
 
@@ -162,7 +162,7 @@ def missing_modalities(graphs: Store | Survey) -> pd.DataFrame:
         for s, name in enumerate(survey.splits):
             inside = survey.split[survey.dialogue] == s
             runs = _runs(absent & inside, survey.dialogue)
-            told = dict(zip(("cramers_v", "p"), _association(_by_label(survey, absent, inside)), strict=True))
+            told = dict(zip(("cramers_v", "p"), association(_by_label(survey, absent, inside)), strict=True))
             rows.append(
                 {
                     "modality": modality,
@@ -208,7 +208,7 @@ def _by_label(survey: Survey, absent: Array, inside: Array, *, unlabelled: bool 
     k = len(survey.classes)
     kept = inside & (unlabelled | (survey.labels >= 0))
     label = np.where(survey.labels < 0, k, survey.labels)[kept]
-    return np.bincount(label * 2 + absent[kept], minlength=2 * (k + unlabelled)).reshape(-1, 2)
+    return label_counts(label, absent[kept], k + unlabelled)
 
 
 def _runs(absent: Array, dialogue: Array) -> Array:
@@ -216,12 +216,3 @@ def _runs(absent: Array, dialogue: Array) -> Array:
     rows = np.flatnonzero(absent)
     breaks = (np.diff(rows) != 1) | (np.diff(dialogue[rows]) != 0)
     return np.diff(np.concatenate([[0], np.flatnonzero(breaks) + 1, [len(rows)]])) if len(rows) else np.zeros(0, dtype=np.int64)
-
-
-def _association(n: Array) -> tuple[float, float]:
-    """Cramer's V and p of counts [K, 2]; NaN where a side is empty or there are fewer than two labels."""
-    n = n[n.sum(axis=1) > 0]
-    if len(n) < 2 or (n.sum(axis=0) == 0).any():
-        return float("nan"), float("nan")
-    found = chi2_contingency(n, correction=False)
-    return float(np.sqrt(found.statistic / n.sum())), float(found.pvalue)

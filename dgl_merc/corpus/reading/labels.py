@@ -19,18 +19,24 @@ _RANGE = re.compile(r"(?P<name>.+):(?P<low>[^:]+)\.\.(?P<high>[^:]+)")
 
 
 def parse_target(text: str) -> tuple[str, Target | None]:
-    """``emotion`` (classes: None until the labels are known) or ``sentiment:-3..3`` (a range).
+    """``emotion`` (classes: None until the labels are known), ``emotion:joy|fear`` (these classes) or ``sentiment:-3..3`` (a range).
 
     >>> parse_target("sentiment:-3..3")
     ('sentiment', Target(kind='range', labels=(), bounds=(-3.0, 3.0)))
 
+    >>> parse_target("emotion:joy|fear")
+    ('emotion', Target(kind='classes', labels=('joy', 'fear'), bounds=None))
+
     Raises:
         InputError: not of the form, or named like a column the corpus needs itself.
     """
+    named, colon, labels = text.partition(":")
+    if colon and "|" in labels and named.strip() and named not in CORE_COLUMNS:
+        return named, Target("classes", tuple(labels.split("|")))
     spec = _RANGE.fullmatch(text)
     name = spec["name"] if spec else text
     if name in CORE_COLUMNS or ":" in name or not name.strip():
-        raise InputError(f"--target {text}: expected NAME or NAME:LOW..HIGH, NAME none of {', '.join(CORE_COLUMNS)}")
+        raise InputError(f"--target {text}: expected NAME, NAME:A|B|C or NAME:LOW..HIGH, NAME none of {', '.join(CORE_COLUMNS)}")
     if not spec:
         return name, None
     try:

@@ -49,6 +49,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from dgl_merc.corpus.readers.emorynlp import MAPS as EMORYNLP_MAPS
 from dgl_merc.corpus.readers.iemocap import IEMOCAP, MAPS, actor, read_iemocap
 from dgl_merc.corpus.readers.iemocap import LABELS as IEMOCAP_LABELS
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published
@@ -62,12 +63,6 @@ EMORYNLP = ("joyful", "mad", "peaceful", "neutral", "sad", "powerful", "scared")
 """In the order of their indices."""
 DAILYDIALOG = ("happiness", "neutral", "anger", "sadness", "fear", "surprise", "disgust")
 """In the order of their indices."""
-_THREE = {
-    **dict.fromkeys(("mad", "sad", "scared"), "negative"),
-    "neutral": "neutral",
-    **dict.fromkeys(("joyful", "peaceful", "powerful"), "positive"),
-}
-_EMORYNLP_MAPS = {"seven": {label: label for label in EMORYNLP}, "three": _THREE}
 _ANY = re.compile(r".+")
 Read = Callable[[Content, Tuple], Published]
 
@@ -79,7 +74,7 @@ def _read(content: Content, made: Tuple) -> Published:
 _DATA: dict[str, tuple[Tuple, Read, Mapping[str, Mapping[str, str]]]] = {
     "iemocap": (Tuple("IEMOCAP", (), IEMOCAP_LABELS, "letter", IEMOCAP, {}, actor), read_iemocap, MAPS),
     "meld": (Tuple("MELD", (), EMOTIONS, "one-hot", MELD, {}), read_meld_tuple, {}),
-    "emorynlp": (Tuple("EmoryNLP", (), EMORYNLP, "one-hot", _ANY, {}), _read, _EMORYNLP_MAPS),
+    "emorynlp": (Tuple("EmoryNLP", (), EMORYNLP, "one-hot", _ANY, {}), _read, EMORYNLP_MAPS),
     "dailydialog": (Tuple("DailyDialog", (), DAILYDIALOG, "digit", _ANY, {}), _read, {}),
 }
 

@@ -21,13 +21,12 @@ __all__ = ["check"]
 @click.option("--strict", is_flag=True, help="Warnings count as leaks do: exit code 1.")
 @click.pass_context
 def check(context: click.Context, corpus: Path, as_json: bool, strict: bool) -> None:
-    r"""Hold CORPUS to its format and hashes, and look for what spoils an experiment.
+    """Hold CORPUS to its format and hashes, and look for what spoils an experiment.
 
     Leaks: dialogues, passages or vectors that stand in two splits, a modality whose presence tells the label, a text or a speaker's name
     that does. Warnings and notes: vectors of zeros, padding, constant or wildly scaled columns, speakers in several splits, classes that
     train lacks, labels distributed otherwise, further columns that tell the label, times out of order.
 
-    \b
     Exit codes: 0 no leak was found, 1 there is one (with --strict: or a warning), 2 bad input.
     """
     from dgl_merc.corpus import open_corpus

@@ -64,6 +64,7 @@ def _print_json(corpus: Corpus, tables: dict[str, pd.DataFrame]) -> None:
 
 def _print(corpus: Corpus, tables: dict[str, pd.DataFrame]) -> None:
     from dgl_merc.cli.console import print_line, print_notes, print_table
+    from dgl_merc.corpus.care.select import steps_of
     from dgl_merc.corpus.summary import shared_speakers
 
     titles = {
@@ -77,7 +78,7 @@ def _print(corpus: Corpus, tables: dict[str, pd.DataFrame]) -> None:
     for title, table in tables.items():
         if len(table):
             print_table(_rounded(table), titles[title])
-    steps = [str(step.get("command")) for step in corpus.source.get("steps", [])]
+    steps = [str(step.get("command")) for step in steps_of(corpus)]
     source = str(corpus.source.get("reader") or corpus.source.get("kind") or "unknown")
     print_line(f"Source: {', then '.join([source, *steps])}{_path(corpus)}")
     print_notes([*corpus.notes, f"speakers: {shared_speakers(corpus)} occur in more than one split"])

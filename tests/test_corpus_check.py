@@ -101,6 +101,12 @@ def test_neighbours_in_two_splits():
     assert found(clean(with_cells(text=apart))) == {}
 
 
+def test_texts_made_by_a_template_repeat_by_nature():
+    table = clean_table()
+    said = [f"turn {k} of the speaker whose name is not told to anybody who asks for it" for k in range(40)]
+    assert found(clean(table.assign(text=np.random.default_rng(0).choice(said, len(table))))) == {}
+
+
 def test_a_vector_in_two_splits():
     def copy(x):
         x[TRAIN + 7] = x[4]

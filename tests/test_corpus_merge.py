@@ -109,6 +109,12 @@ def test_mergers_that_can_not_be(other, said):
         merge([made, other(made)])
 
 
+def test_an_equal_dialogue_is_taken_once(corpus):
+    found = merge([corpus, take_dialogues(corpus, np.array([3, 7]), {})])
+    assert found.content_sha256 == corpus.content_sha256
+    assert "merge: 2 dialogues of clean-2 stand in an earlier corpus already, equal in everything" in found.notes
+
+
 def test_one_corpus_is_no_merger(corpus):
     with pytest.raises(InputError, match="two or more corpora to merge, found 1"):
         merge([corpus])

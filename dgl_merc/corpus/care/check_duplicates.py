@@ -4,8 +4,8 @@ In dialogues "Yes." repeats by nature: short texts alone count for nothing. Text
 
 duplicate-dialogues   two dialogues of equal texts, with 8 words or more in all: a leak across splits, a warning within one
 duplicate-passages    across splits, outside of such dialogues: an utterance of 12 words or more, or an utterance and the next one, with
-                      words in both and 10 or more together, that stands in two splits: a leak. It counts only where at least 9 of 10 such
-                      passages of a split differ from each other: texts made by a template repeat by nature, too
+                      words in both and 10 or more together, that stands in two splits: a leak. It counts only where 9 of 10 texts of 5
+                      words or more differ from all others of their split: texts made by a template repeat by nature, too
 duplicate-vectors     across splits, outside of both: a vector (not zero, not padding) of a dialogue of each of two splits: a leak. It
                       counts only where equality says something: at least half of the vectors of a split differ from each other. Where
                       texts are equal, it does not count if the modality says of equal texts (but for case and white space) the same in 9
@@ -87,19 +87,16 @@ def _spanning(code: Array, split: Array) -> tuple[Array, Array]:
 
 def _passages(corpus: Corpus, texts: Texts, split: Array, copied: Array) -> Array:
     """Rows of long texts, and of pairs of neighbours, that stand in two splits."""
-    single = _telling(np.where((texts.words >= _LONG) & ~copied, texts.code, -1), split)
+    telling = (texts.words >= _PAIR // 2) & ~copied
+    if _distinct(texts.code[telling], split[telling]) < _DISTINCT_TEXTS:
+        return np.zeros(0, dtype=np.int64)
+    single = np.where((texts.words >= _LONG) & ~copied, texts.code, -1)
     first = np.flatnonzero(corpus.utterances["position"].to_numpy()[1:] > 0)  # rows with another after them
     enough = (texts.words[first] > 0) & (texts.words[first + 1] > 0) & (texts.words[first] + texts.words[first + 1] >= _PAIR)
     first = first[enough & ~copied[first]]
     pair = texts.code[first] * (texts.code.max(initial=0) + 1) + texts.code[first + 1]
-    begins = first[_spanning(_telling(pair, split[first]), split[first])[0]]
+    begins = first[_spanning(pair, split[first])[0]]
     return np.unique(np.concatenate([_spanning(single, split)[0], begins, begins + 1]))
-
-
-def _telling(code: Array, split: Array) -> Array:
-    """Codes of passages, or -1 everywhere if too many repeat within a split."""
-    known = code >= 0
-    return code if _distinct(code[known], split[known]) >= _DISTINCT_TEXTS else np.full(len(code), -1)
 
 
 def _distinct(code: Array, split: Array) -> float:

@@ -5,9 +5,9 @@ unseen-class             a class that dev or test has and train has not
 unused-class             a class without one utterance
 class-shares             labels of dev or test are distributed otherwise than on train: total variation distance (half the sum of the
                          absolute differences of shares) above 0.1, and further than dialogues dealt out anew bring it (p <= .01, 999 draws)
-presence-tells-label     V~ (:mod:`dgl_merc.corpus.association`) of presence and label on the labelled utterances of train (on all, where
-                         train has none to compare), tested by whole dialogues. A leak: p <= .05 and the lower end of V~'s interval
-                         at least 0.1. A warning: p <= .05 after Holm's correction for all modalities and targets of the corpus
+presence-tells-label     presence and label of the labelled utterances of train (of all, where train has none to compare) go together:
+                         p <= .05 by whole dialogues (:mod:`dgl_merc.corpus.association`), after Holm's correction for all modalities and
+                         targets of the corpus. A leak where also p <= .01 before it, and the lower end of V~'s interval is at least 0.1
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ def check_presence(corpus: Corpus) -> Iterator[Finding]:
 
 def _telling(adjusted: float, modality: str, what: str, found: Association, others: str, counts: dict[str, Array]) -> Iterator[Finding]:
     """A finding, if presence tells the label. counts: label -> [2] absent, present."""
-    leak = found.p <= _MAYBE and found.low >= _LEAK
-    if adjusted > _MAYBE and not leak:
+    if adjusted > _MAYBE:
         return
+    leak = found.p <= _SURE and found.low >= _LEAK
     absent = {label: n[0] / n.sum() for label, n in counts.items() if n.sum()}
     most, least = max(absent, key=absent.__getitem__), min(absent, key=absent.__getitem__)
     said = (

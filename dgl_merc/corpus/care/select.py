@@ -16,7 +16,7 @@ from dgl_merc.corpus.pieces import Pieces
 from dgl_merc.corpus.targets import SPLITS
 from dgl_merc.errors import InputError, at
 
-__all__ = ["drawn_order", "sample", "take_dialogues", "where", "with_step"]
+__all__ = ["drawn_order", "sample", "steps_of", "take_dialogues", "where", "with_step"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -24,6 +24,12 @@ Ints = npt.NDArray[np.int64]
 def where(corpus: Corpus) -> str | Path:
     """What messages call a corpus."""
     return corpus.path or corpus.name
+
+
+def steps_of(corpus: Corpus) -> list[dict[str, Any]]:
+    """What was done to a corpus since it was imported, as far as ``source`` says so: any tool may have written that."""
+    told = corpus.source.get("steps")
+    return [step for step in told if isinstance(step, dict)] if isinstance(told, list) else []
 
 
 def with_step(corpus: Corpus, step: Mapping[str, Any], notes: Sequence[str] = (), **changes: Any) -> Corpus:
@@ -38,7 +44,7 @@ def with_step(corpus: Corpus, step: Mapping[str, Any], notes: Sequence[str] = ()
         changes: fields of :class:`Corpus`.
     """
     source = {key: value for key, value in corpus.source.items() if key != "ceilings"}
-    source["steps"] = [*source.get("steps", []), {**step, "of": corpus.content_sha256}]
+    source["steps"] = [*steps_of(corpus), {**step, "of": corpus.content_sha256}]
     return replace(corpus, path=None, source=source, notes=(*corpus.notes, *notes), **changes)
 
 
@@ -63,8 +69,8 @@ def take_dialogues(corpus: Corpus, dialogues: Ints, step: Mapping[str, Any], not
 def drawn_order(names: Sequence[str], seed: int) -> Ints:
     """A random order of names that hangs on the seed and on each name alone: of fewer names, the same order without the others.
 
-    >>> drawn_order(["a", "b", "c"], 0).tolist(), drawn_order(["c", "b", "a"], 0).tolist()
-    ([0, 1, 2], [2, 1, 0])
+    >>> drawn_order(["a", "b", "c"], 0).tolist(), drawn_order(["c", "a"], 0).tolist()  # c, a, b and c, a
+    ([2, 0, 1], [0, 1])
     """
     keys = [hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest() for name in names]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)

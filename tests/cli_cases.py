@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from click.testing import CliRunner, Result
 
 from dgl_merc.cli.main import main
@@ -17,6 +19,11 @@ def good(*args: object) -> list[str]:
     result = run(*args)
     assert (result.exit_code, result.stderr) == (0, ""), (result.output, result.exception)
     return result.stdout.splitlines()
+
+
+def trained(folder: Path) -> dict[Path, int]:
+    """When the weights of each run below a folder were written: others, if it was trained again."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("weights.safetensors")}
 
 
 def assert_one_line(result: Result, *pieces: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from cli_cases import assert_one_line, good, run
+from cli_cases import assert_one_line, good, run, trained
 from safetensors.numpy import load_file, save_file
 from study_cases import SMALL
 
@@ -223,8 +223,10 @@ def test_evaluate_writes_what_it_found_where_it_is_told(mine):
 def test_a_study_is_told_by_its_settings_not_by_words(mine):
     command = ("fit", "graphs", "--preset", "bilstm", "--jobs", 1, "--seeds", 1, "--out", "s", "--resume")
     good(*command, *WORDS)
-    again = good(*command, *[w for k in (2, 1, 0) for w in ("--set", SMALL[k])])
-    assert any("(0 s)" in line for line in again)
+    before = trained(mine / "s")
+    good(*command, *[w for k in (2, 1, 0) for w in ("--set", SMALL[k])])
+    assert len(before) == 1
+    assert trained(mine / "s") == before, "the run was made again"
     assert_one_line(run(*command, *WORDS, "--set", "model.layers=1"), "holds a study with model.layers = 2, not 1")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from dgl_merc.corpus.corpus import Corpus, presence_column
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec
 from dgl_merc.corpus.reading.features import NanPolicy, attach
@@ -47,7 +49,7 @@ def assemble(
     only_where: Sequence[str],
     nan: NanPolicy,
     notes: Sequence[str],
-    columns: Mapping[str, list[str]] | None = None,
+    columns: Mapping[str, pd.Series[str]] | None = None,
 ) -> Corpus:
     """Make a corpus of utterances and the files that hold their features.
 

@@ -68,6 +68,8 @@ def fit(
     Under torchrun --nproc-per-node N -m dgl_merc.cli fit ..., N processes train one model: each takes its share of every batch.
     """
     rank, count = started()
+    # oneDNN keeps something for each of the last 1024 shapes of a batch: half a gigabyte where no two are alike
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     if count > 1:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # before torch: DDP has a warning where every parameter had a part in a step
     from dgl_merc.cli.console import print_line

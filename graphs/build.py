@@ -138,7 +138,8 @@ Recipe = tuple[GraphSpec, BuildOptions, Scaling, CommonSpace | None]
 def _run_shards(corpus: Corpus, folder: Path, jobs: list[np.ndarray[Any, Any]], recipe: Recipe, workers: int) -> Iterator[int]:
     """Make every shard that is not there yet; yields the number of dialogues of each as it is done."""
     todo = [(k, job) for k, job in enumerate(jobs) if not _is_complete(folder, k)]
-    yield from (len(job) for k, job in enumerate(jobs) if k not in {i for i, _ in todo})
+    missing = {k for k, _ in todo}
+    yield from (len(job) for k, job in enumerate(jobs) if k not in missing)
     if workers <= 1 or len(todo) <= 1:
         for k, job in todo:
             yield _make_shard(corpus, folder, k, job, recipe)

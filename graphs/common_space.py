@@ -34,6 +34,8 @@ RIDGE = 0.1
 """Of the mean variance of the PCA coordinates."""
 ENOUGH = 20
 """With fewer training utterances that have both modalities there is no common space."""
+MOST = 1 << 15
+"""Utterances of a split that are looked at, evenly spread over it: 8 components are settled long before, and memory is bounded."""
 
 
 def canonical_correlation(a: Array, b: Array, components: int, ridge: float) -> tuple[Array, Array]:
@@ -61,6 +63,11 @@ def canonical_correlation(a: Array, b: Array, components: int, ridge: float) -> 
     return (root_a @ (u * signs))[:, :components], (root_b @ (vt.T * signs))[:, :components]
 
 
+def _spread(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """At most :data:`MOST` of some rows, at even distances."""
+    return rows if len(rows) <= MOST else rows[np.arange(MOST) * len(rows) // MOST]
+
+
 def _correlations(a: Array, b: Array) -> list[float]:
     """Of each pair of columns; 0 for a constant one."""
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
@@ -84,22 +91,27 @@ class CommonSpace:
 
     @classmethod
     def fit(cls, corpus: Corpus, scaling: Scaling, modalities: Sequence[str] | None = None) -> CommonSpace:
-        """From the training split; the dev split is only measured. Needs at most a few seconds and [n, width] in memory per modality."""
+        """From the training split; the dev split is only measured. Of either, at most :data:`MOST` utterances, n together.
+
+        Needs at most a few seconds, and some times [n, width] in memory per modality.
+        """
         from sklearn.decomposition import PCA  # a second that whoever reads a store does not need
 
-        split = np.repeat(corpus.splits, corpus.lengths)
+        everyone = np.repeat(corpus.splits, corpus.lengths)
+        seen = np.sort(np.concatenate([_spread(np.flatnonzero(everyone == s)) for s in ("train", "dev")]))
+        split, presence = everyone[seen], corpus.presence[seen]
         bases, means, coordinates = {}, {}, {}
         for k, m in enumerate(corpus.modalities):
             if modalities is not None and m not in modalities:
                 continue
-            x = scaling.apply(m, corpus.features[m]).astype(np.float64)
-            train = x[(split == "train")[corpus.presence[:, k]]]
+            x = scaling.apply(m, corpus.features[m][corpus.feature_rows[seen[presence[:, k]], k]]).astype(np.float64)
+            train = x[(split == "train")[presence[:, k]]]
             if len(train) < ENOUGH:
                 continue
             pca = PCA(min(PCA_COMPONENTS, *train.shape), svd_solver="full").fit(train)
             bases[m], means[m] = pca.components_.T, pca.mean_
             coordinates[m] = np.full((len(split), bases[m].shape[1]), np.nan)
-            coordinates[m][corpus.presence[:, k]] = (x - means[m]) @ bases[m]
+            coordinates[m][presence[:, k]] = (x - means[m]) @ bases[m]
         projections, correlations = {}, {}
         for m, n in combinations(bases, 2):
             both = ~(np.isnan(coordinates[m][:, 0]) | np.isnan(coordinates[n][:, 0]))

@@ -127,6 +127,18 @@ class Store:
             f"found {other.content_sha256[:12]}…); build the graphs again"
         )
 
+    def checked_corpus(self) -> Corpus:
+        """The same, every byte checked; from then on it is :attr:`corpus`, so that its table is in memory once.
+
+        Raises:
+            InputError: as :attr:`corpus`, or the corpus is damaged.
+        """
+        path = self.corpus.path
+        assert path is not None
+        del self.__dict__["corpus"]
+        self.__dict__["corpus"] = corpus = open_corpus(path, check="full")
+        return corpus
+
     def graph(self, dialogue: int | str) -> Any:
         """The DGL heterograph of a dialogue, by number or name, its shard verified first.
 

@@ -94,12 +94,13 @@ def _check_names(table: pd.DataFrame, features: Mapping[str, Array], where: str)
 
 def _check_dialogues(table: pd.DataFrame, where: str) -> None:
     """Rows of a dialogue stand together, in one split, with positions 0, 1, 2, ..."""
-    ids = table["dialogue_id"].astype("str").to_numpy(dtype=object)
-    begins = np.append(True, ids[1:] != ids[:-1])
-    first = ids[begins]
-    if len(set(first)) != len(first):
-        seen: set[str] = set()
-        twice = next(d for d in first if d in seen or seen.add(d))  # type: ignore[func-returns-value]
+    ids = table["dialogue_id"].astype("str")
+    code = pd.factorize(ids)[0]  # numbers: a Python string for each cell would take 60 bytes
+    begins = np.append(True, code[1:] != code[:-1])
+    starts = np.flatnonzero(begins)
+    again = pd.Index(code[starts]).duplicated()
+    if again.any():
+        twice = ids.iloc[starts[np.argmax(again)]]
         splits = table.loc[table["dialogue_id"].astype("str") == twice, "split"].unique()
         if len(splits) > 1:
             raise InputError(
@@ -107,22 +108,22 @@ def _check_dialogues(table: pd.DataFrame, where: str) -> None:
                 "a dialogue in two splits leaks test into training"
             )
         raise InputError(f"{at(where, dialogue=twice)}expected its utterances together, found others between; sort the rows")
-    starts = np.flatnonzero(begins)
     number = np.cumsum(begins) - 1
     expected = np.arange(len(table)) - starts[number]
     wrong = table["position"].to_numpy() != expected
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InputError(
-            f"{at(where, dialogue=ids[row])}expected positions 0, 1, 2, … in order, "
+            f"{at(where, dialogue=ids.iloc[row])}expected positions 0, 1, 2, … in order, "
             f"found {table['position'].iloc[row]} as number {expected[row]}"
         )
-    split = table["split"].to_numpy(dtype=object)
+    split = pd.factorize(table["split"])[0]
     mixed = split != split[starts][number]
     if mixed.any():
         row = int(np.argmax(mixed))
+        began, found = table["split"].iloc[[starts[number[row]], row]]
         raise InputError(
-            f"{utterance_at(table, row, where)}expected split {split[starts][number][row]} as where it began, found {split[row]}: "
+            f"{utterance_at(table, row, where)}expected split {began} as where it began, found {found}: "
             "a dialogue in two splits leaks test into training"
         )
 
@@ -171,11 +172,12 @@ def check_finite(table: pd.DataFrame, modality: str, x: Array, rows: npt.NDArray
     Raises:
         InputError: names the first utterance with such a value.
     """
-    for lo in range(0, len(x), 1 << 16):
-        bad = ~np.isfinite(x[lo : lo + (1 << 16)])
+    step = max(1, (1 << 22) // x.shape[1])
+    for lo in range(0, len(x), step):
+        bad = ~np.isfinite(x[lo : lo + step])
         if bad.any():
             row, column = (int(v) for v in np.argwhere(bad)[0])
-            total = sum(int((~np.isfinite(x[k : k + (1 << 16)])).any(axis=1).sum()) for k in range(lo, len(x), 1 << 16))
+            total = sum(int((~np.isfinite(x[k : k + step])).any(axis=1).sum()) for k in range(lo, len(x), step))
             raise InputError(
                 f"{utterance_at(table, int(rows[lo + row]), where)}{modality}: expected finite numbers, "
                 f"found {x[lo + row, column]} in column {column} "

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_merc.corpus.checks import check_corpus, column_types
-from dgl_merc.corpus.targets import Modality, Target, sign_labels
+from dgl_merc.corpus.targets import Modality, Target, places_of, sign_labels
 from dgl_merc.errors import InputError, at
 
 __all__ = ["CORE_COLUMNS", "Corpus", "Dialogue", "find_dialogue", "presence_column"]
@@ -27,6 +27,7 @@ __all__ = ["CORE_COLUMNS", "Corpus", "Dialogue", "find_dialogue", "presence_colu
 CORE_COLUMNS = ("dialogue_id", "position", "speaker", "split", "text", "start", "end")
 """Of every table of utterances; targets and modalities have further ones."""
 Array = npt.NDArray[Any]
+_ROWS = 1 << 16  # that are hashed at a time
 
 
 def presence_column(modality: str) -> str:
@@ -187,12 +188,12 @@ class Corpus:
     @cached_property
     def dialogue_ids(self) -> tuple[str, ...]:
         """[B] names of the dialogues, in order."""
-        return tuple(self.utterances["dialogue_id"].to_numpy()[self.offsets[:-1]].tolist())
+        return tuple(self.utterances["dialogue_id"].iloc[self.offsets[:-1]].tolist())
 
     @cached_property
     def splits(self) -> npt.NDArray[np.object_]:
         """[B] split of each dialogue."""
-        return self.utterances["split"].to_numpy(dtype=object)[self.offsets[:-1]]
+        return self.utterances["split"].iloc[self.offsets[:-1]].to_numpy(dtype=object)
 
     @cached_property
     def presence(self) -> npt.NDArray[np.bool_]:
@@ -228,7 +229,7 @@ class Corpus:
         if self.targets[target].kind == "range":
             return sign_labels(self.scores(target, rows))
         said = self.utterances[target].iloc[rows]
-        return pd.Categorical(said, categories=list(self.targets[target].labels)).codes.astype(np.int64)
+        return places_of(said, self.targets[target].labels)
 
     def label_names(self, target: str, rows: slice = slice(None)) -> npt.NDArray[np.object_]:
         """[U] the same as names; None = unlabelled, as are all whose scores have one sign only, and no class."""
@@ -284,14 +285,25 @@ class Corpus:
             values = self.utterances[column]
             digest.update(b"\1" + column.encode() + b"\1")
             digest.update(values.isna().to_numpy().tobytes())
-            digest.update("\0".join(values.dropna().astype("str")).encode("utf-8", "surrogatepass"))
+            for words in _joined(values):
+                digest.update(words.encode("utf-8", "surrogatepass"))
         for modality, x in self.features.items():
             digest.update(f"\1{modality} {x.shape}\1".encode())
             _feed(digest, x)
         return digest.hexdigest()
 
 
+def _joined(values: pd.Series[Any]) -> Iterator[str]:
+    """The cells that are not empty, as words with NULs between them; in pieces."""
+    between = ""
+    for lo in range(0, len(values), _ROWS):
+        words = values.iloc[lo : lo + _ROWS].dropna().astype("str")
+        if len(words):
+            yield between + "\0".join(words)
+            between = "\0"
+
+
 def _feed(digest: hashlib._Hash, x: Array) -> None:
     """Features in pieces, as little-endian float32 on every machine."""
-    for lo in range(0, len(x), 1 << 16):
-        digest.update(np.ascontiguousarray(x[lo : lo + (1 << 16)], dtype="<f4").data)
+    for lo in range(0, len(x), _ROWS):
+        digest.update(np.ascontiguousarray(x[lo : lo + _ROWS], dtype="<f4").data)

@@ -8,7 +8,7 @@ again at prediction: a model never sees features on another scale than it learnt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ __all__ = ["Scaling", "ScalingKind"]
 ScalingKind = Literal["standard", "none"]
 """By mean and deviation of the training split, or not at all."""
 Array = npt.NDArray[Any]
+_PIECE = 1 << 20  # numbers
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,22 @@ class Scaling:
 
 def _moments(x: Array, rows: npt.NDArray[np.int64]) -> tuple[Array, Array]:
     """Two passes in pieces: exact for columns far from zero, bounded memory."""
-    width, total = x.shape[1], len(rows)
-    pieces = [rows[lo : lo + (1 << 16)] for lo in range(0, total, 1 << 16)]
-    mean = sum((x[p].sum(axis=0, dtype=np.float64) for p in pieces), np.zeros(width)) / total
-    var = sum((np.square(x[p] - mean).sum(axis=0) for p in pieces), np.zeros(width)) / total
+    total = len(rows)
+    mean = _sum(x, rows, lambda piece: piece.astype(np.float64)) / total
+    var = _sum(x, rows, lambda piece: np.square(piece - mean)) / total
     std = np.sqrt(var)
     flat = std <= 1e-6 * np.maximum(np.abs(mean), 1.0)
     return mean.astype(np.float32), np.where(flat, 1.0, std).astype(np.float32)
+
+
+def _sum(x: Array, rows: npt.NDArray[np.int64], of: Callable[[Array], Array]) -> Array:
+    """[width] float64 sum over rows, in blocks of 65,536; a block is read in pieces of a million numbers, and summed row by row."""
+    total = np.zeros(x.shape[1])
+    step = max(1, _PIECE // x.shape[1])
+    for lo in range(0, len(rows), 1 << 16):
+        block = rows[lo : lo + (1 << 16)]
+        so_far = of(x[block[:step]]).sum(axis=0)
+        for start in range(step, len(block), step):
+            so_far = np.concatenate([so_far[None], of(x[block[start : start + step]])]).sum(axis=0)
+        total += so_far
+    return total

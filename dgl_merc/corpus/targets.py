@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from dgl_merc.errors import InputError
 
-__all__ = ["SIGNS", "SPLITS", "Modality", "Target", "sign_labels"]
+__all__ = ["SIGNS", "SPLITS", "Modality", "Target", "places_of", "sign_labels"]
 
 SPLITS = ("train", "dev", "test")
 """The splits a corpus may have, in the order tables print them."""
@@ -26,6 +28,17 @@ def sign_labels(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     [0, 1, -1, -1]
     """
     return np.select([scores < 0, scores > 0], [0, 1], -1).astype(np.int64)
+
+
+def places_of(values: pd.Series[Any], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Indices into ``names`` [U] of words [U]; -1 where a word is none of them, or there is none. No cell becomes a Python string.
+
+    >>> places_of(pd.Series(["joy", None, "fear"]), ["fear", "joy"]).tolist()
+    [1, -1, 0]
+    """
+    codes, found = pd.factorize(values)
+    places = pd.Index(list(names), dtype=object).get_indexer(pd.Index(found, dtype=object))
+    return np.append(places, -1).astype(np.int64)[codes]  # a code of -1 is the last place
 
 
 @dataclass(frozen=True)

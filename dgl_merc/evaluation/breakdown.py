@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dgl_merc.corpus.targets import places_of
 from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.metrics import evaluate
 from dgl_merc.evaluation.statistics import counts_of, estimate
@@ -77,7 +78,7 @@ def evaluate_predictions(table: pd.DataFrame, names: Sequence[str]) -> dict[str,
 
 def _codes(table: pd.DataFrame, column: str, names: Sequence[str]) -> npt.NDArray[np.int64]:
     """[U] class indices, -1 where there is none."""
-    codes = pd.Index(list(names), dtype=object).get_indexer(pd.Index(table[column].to_numpy(dtype=object))).astype(np.int64)
+    codes = places_of(table[column], names)
     foreign: Array = codes < 0
     if column == "label":
         foreign = foreign & table[column].notna().to_numpy()
@@ -105,7 +106,7 @@ def _shifts(table: pd.DataFrame, labels: Array) -> Array:
 
 def _speakers(table: pd.DataFrame) -> tuple[Array, list[str]]:
     """[L] groups and their titles. The same name in two dialogues is the same speaker."""
-    speaker, names = pd.factorize(table["speaker"].astype("str").to_numpy(dtype=object), sort=True)
+    speaker, names = pd.factorize(table["speaker"].astype("str"), sort=True)
     order = np.argsort(-np.bincount(speaker), kind="stable")
     titles = [str(names[k]) for k in order[:_SPEAKERS]]
     if len(order) > _SPEAKERS:

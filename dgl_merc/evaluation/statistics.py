@@ -37,6 +37,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dgl_merc.corpus.targets import places_of
+
 __all__ = [
     "Difference",
     "Estimate",
@@ -137,8 +139,8 @@ def counts_of(dialogues: Any, labels: Any, predicted: Sequence[Any], names: Sequ
     Returns:
         [S, D, C, C].
     """
-    codes = [pd.Categorical(column, categories=list(names)).codes.astype(np.int64) for column in (labels, *predicted)]
-    numbers = np.unique(np.asarray(dialogues, dtype=str), return_inverse=True)[1]
+    codes = [places_of(pd.Series(column), names) for column in (labels, *predicted)]
+    numbers = pd.factorize(pd.Series(dialogues).astype("str"), sort=True)[0].astype(np.int64)
     return dialogue_counts(numbers, codes[0], np.stack(codes[1:]), len(names))
 
 

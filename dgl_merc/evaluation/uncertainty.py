@@ -76,7 +76,8 @@ def evaluate_uncertainty(
     if not modalities:
         return {}
     table = table[table["label"].notna().to_numpy()]
-    wrong = (table["label"].to_numpy(dtype=object) != table["predicted"].to_numpy(dtype=object)).astype(bool)
+    said = pd.factorize(pd.concat([table["label"].astype("str"), table["predicted"].astype("str")], ignore_index=True))[0]
+    wrong = said[: len(table)] != said[len(table) :]
     spoken, dialogues = np.unique(table["dialogue_id"].to_numpy(dtype=str), return_inverse=True)
     draws = _Draws(len(spoken), resamples, level, seed)
     scores = [f"p_{name}" for name in names]

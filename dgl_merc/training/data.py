@@ -111,8 +111,8 @@ def fixed_drops(corpus: Corpus, modalities: Sequence[str], rates: Mapping[str, f
 
 def known_speakers(corpus: Corpus) -> list[str]:
     """The speakers of the training split, by first appearance: whom a model may know by name."""
-    speakers = corpus.utterances["speaker"].to_numpy(dtype=object)[utterance_rows(corpus, corpus.in_split("train"))]
-    return [str(name) for name in pd.unique(speakers)]
+    speakers = corpus.utterances["speaker"].iloc[utterance_rows(corpus, corpus.in_split("train"))]
+    return [str(name) for name in speakers.unique()]
 
 
 class DialogueData:
@@ -145,8 +145,9 @@ class DialogueData:
         self.names, self.learn = tuple(characters), learn
         self.task = task_of(corpus, target, learn)
         self.labels, self.truth = corpus.labels(target), self.task.truth(corpus)
+        speaker, names = pd.factorize(corpus.utterances["speaker"])
         number = {name: k for k, name in enumerate(characters)}
-        self.characters = torch.tensor([number.get(str(name), -1) for name in corpus.utterances["speaker"]])
+        self.characters = torch.from_numpy(np.array([number.get(str(name), -1) for name in names], dtype=np.int64)[speaker])
 
     def of(self, corpus: Corpus) -> DialogueData:
         """Another corpus, of the same modalities and targets, taken in the same way."""

@@ -34,7 +34,7 @@ from safetensors.torch import load, save
 from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.corpus.bayes import ceiling_of
 from dgl_merc.corpus.storage import read_parquet
-from dgl_merc.corpus.targets import sign_labels
+from dgl_merc.corpus.targets import places_of, sign_labels
 from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.breakdown import evaluate_predictions
 from dgl_merc.evaluation.sentiment import evaluate_sentiment
@@ -112,7 +112,7 @@ class SavedRun:
             raise InputError(f"{where}expected the columns {', '.join(needed)}; missing: {', '.join(missing)}")
         if self.task.bounds:
             signs = sign_labels(pd.to_numeric(table["score"], errors="coerce").to_numpy(dtype=np.float64))
-            if (pd.Categorical(table["label"], categories=list(self.names)).codes != signs).any():
+            if (places_of(table["label"], self.names) != signs).any():
                 raise InputError(f"{where}expected labels that are the signs of scores, found others; fit again")
         splits = self.data["division"]["splits"]
         for split, part in table.groupby("split"):

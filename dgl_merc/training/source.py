@@ -47,9 +47,7 @@ def open_source(store: Path | None) -> Source:
         corpus = synthetic.synthetic_corpus()
         return Source(corpus, GraphSpec(tuple(corpus.modalities)), None)
     opened = open_store(store)
-    path = opened.corpus.path
-    assert path is not None
-    return Source(open_corpus(path, check="full"), opened.spec, opened)
+    return Source(opened.checked_corpus(), opened.spec, opened)
 
 
 def opened_once(store: Path | None) -> Source:

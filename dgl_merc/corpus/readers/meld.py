@@ -19,7 +19,7 @@ import pandas as pd
 
 from dgl_merc.corpus.corpus import Corpus
 from dgl_merc.corpus.reading.assemble import Origin, assemble
-from dgl_merc.corpus.reading.cells import filled, parse_column, seconds, whole
+from dgl_merc.corpus.reading.cells import check_column, filled, parsed, seconds, whole
 from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
 from dgl_merc.corpus.reading.feature_spec import parse_specs
 from dgl_merc.corpus.reading.features import NanPolicy
@@ -119,12 +119,12 @@ def _part(file: CsvFile, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     def place(row: int) -> str:
         return at(file.path, line=file.lines[row], dialogue=dialogue[row], utterance=utterance[row])
 
-    table = pd.DataFrame({name: pd.Series(values, dtype="str") for name, values in cells.items()})
+    table = pd.DataFrame({name: values.series() for name, values in cells.items()})
     for name in ("dialogue_id", "utterance_id", "season", "episode"):
-        table[name] = pd.Series(parse_column(place, cells[name], whole, f"a whole number as {name}"), dtype="int64")
+        table[name] = np.fromiter(parsed(place, cells[name], whole, f"a whole number as {name}"), dtype=np.int64)
     for name in ("start", "end"):
-        table[name] = pd.Series(parse_column(place, cells[name], seconds, f"a time H:MM:SS,mmm as {name}"), dtype="float64")
-    parse_column(place, cells["speaker"], filled, "a speaker")
+        table[name] = np.fromiter(parsed(place, cells[name], seconds, f"a time H:MM:SS,mmm as {name}"), dtype=np.float64)
+    check_column(place, cells["speaker"], filled, "a speaker")
     places = pd.DataFrame({"file": [file.path] * len(file), "line": file.lines})
     places["dialogue"], places["utterance"] = table["dialogue_id"].astype("str"), table["utterance_id"].astype("str")
     table["dialogue_id"] = f"{split}/" + table["dialogue_id"].astype("str")

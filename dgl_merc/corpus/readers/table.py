@@ -19,8 +19,8 @@ import pandas as pd
 from dgl_merc.corpus.corpus import Corpus
 from dgl_merc.corpus.reading.assemble import Origin, assemble
 from dgl_merc.corpus.reading.by_column import matching_columns
-from dgl_merc.corpus.reading.cells import filled, parse_column, seconds, whole
-from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
+from dgl_merc.corpus.reading.cells import check_column, filled, parsed, seconds, whole
+from dgl_merc.corpus.reading.csv_file import Cells, CsvFile, read_csv
 from dgl_merc.corpus.reading.feature_spec import parse_specs
 from dgl_merc.corpus.reading.features import NanPolicy
 from dgl_merc.corpus.reading.labels import class_column, keep_classes, parse_target, range_column
@@ -108,7 +108,7 @@ def read_table(
     taken = [name for spec in specs if spec.kind == "columns" for name in matching_columns(spec, list(cells))]
     if needed := [name for name in taken if name in (*_own_names().values(), *known)]:
         raise InputError(f"--features: expected columns beside the corpus's own, found {needed[0]!r}")
-    available = {name: rows.table[name].tolist() for name in taken}
+    available = {name: rows.table[name] for name in taken}
     rows = Rows(rows.table.drop(columns=taken), rows.places)
     options = {
         "features": list(features),
@@ -127,7 +127,7 @@ def _own_names() -> dict[str, str]:
     return {name: _OWN_NAMES.get(name, name) for name in Columns.__dataclass_fields__}
 
 
-def _renamed(file: CsvFile, columns: Columns, one_split: str | None, *, advise: bool) -> dict[str, list[str]]:
+def _renamed(file: CsvFile, columns: Columns, one_split: str | None, *, advise: bool) -> dict[str, Cells]:
     """The cells under the corpus's names; a column is never replaced by another."""
     cells = dict(file.cells)
     for field, own in _own_names().items():
@@ -148,7 +148,7 @@ def _renamed(file: CsvFile, columns: Columns, one_split: str | None, *, advise: 
     return cells
 
 
-def _rows(file: CsvFile, cells: Mapping[str, list[str]], one_split: str | None) -> tuple[Rows, list[str]]:
+def _rows(file: CsvFile, cells: Mapping[str, Cells], one_split: str | None) -> tuple[Rows, list[str]]:
     count = len(file)
 
     def place(row: int) -> str:
@@ -156,17 +156,17 @@ def _rows(file: CsvFile, cells: Mapping[str, list[str]], one_split: str | None) 
         return at(file.path, line=file.lines[row], dialogue=cells["dialogue_id"][row] or None, utterance=utterance)
 
     for name in ("dialogue_id", "speaker", *(["utterance_id"] if "utterance_id" in cells else [])):
-        parse_column(place, cells[name], filled, f"a {name}")
+        check_column(place, cells[name], filled, f"a {name}")
     if not one_split:
-        parse_column(place, cells["split"], _split, f"a split among {', '.join(SPLITS)}")
-    table = pd.DataFrame({name: pd.Series(values, dtype="str") for name, values in cells.items() if name != "position"})
+        check_column(place, cells["split"], _split, f"a split among {', '.join(SPLITS)}")
+    table = pd.DataFrame({name: values.series() for name, values in cells.items() if name != "position"})
     table["split"] = one_split or table["split"]
     for name in ("start", "end"):
         if name in cells:
-            table[name] = pd.Series(parse_column(place, cells[name], seconds, f"seconds or H:MM:SS,mmm as {name}"), dtype="float64")
+            table[name] = np.fromiter(parsed(place, cells[name], seconds, f"seconds or H:MM:SS,mmm as {name}"), dtype=np.float64)
     order, notes = _order(place, cells, count)
-    named = cells.get("utterance_id") or cells.get("position")
-    utterance = pd.Series(named, dtype="str") if named else table.groupby("dialogue_id").cumcount().astype("str")
+    named = cells.get("utterance_id", cells.get("position"))
+    utterance = named.series() if named is not None else table.groupby("dialogue_id").cumcount().astype("str")
     files = {
         "file": [file.path] * count,
         "line": file.lines,
@@ -183,13 +183,13 @@ def _rows(file: CsvFile, cells: Mapping[str, list[str]], one_split: str | None) 
     return rows, notes + _renumbered(rows) + _missing(rows, cells)
 
 
-def _order(place: Callable[[int], str], cells: Mapping[str, list[str]], count: int) -> tuple[npt.NDArray[np.int64], list[str]]:
+def _order(place: Callable[[int], str], cells: Mapping[str, Cells], count: int) -> tuple[npt.NDArray[np.int64], list[str]]:
     """What sorts the utterances of a dialogue, and a note that says so."""
     if "position" in cells:
-        return np.array(parse_column(place, cells["position"], whole, "a whole number as position"), dtype=np.int64), []
-    ids = cells.get("utterance_id", [])
+        return np.fromiter(parsed(place, cells["position"], whole, "a whole number as position"), dtype=np.int64), []
+    ids = cells.get("utterance_id", ())
     if any(cell.isdecimal() for cell in ids):
-        return np.array(parse_column(place, ids, whole, "a whole number as utterance_id, as in other rows"), dtype=np.int64), []
+        return np.fromiter(parsed(place, ids, whole, "a whole number as utterance_id, as in other rows"), dtype=np.int64), []
     return np.arange(count), ["order: utterances stand in the order of the file (no position, no numbers as utterance ids)"]
 
 
@@ -203,7 +203,7 @@ def _renumbered(rows: Rows) -> list[str]:
     return [f"position: renumbered 0, 1, 2, … in {changed} of {len(rows)} utterances"]
 
 
-def _missing(rows: Rows, cells: Mapping[str, list[str]]) -> list[str]:
+def _missing(rows: Rows, cells: Mapping[str, Cells]) -> list[str]:
     """What optional columns leave out, counted."""
     notes = []
     for name in ("text", "start", "end"):
@@ -236,7 +236,7 @@ def _fill_target(rows: Rows, name: str, target: Target | None, classes: Sequence
     if classes:
         rows.table[name], notes = keep_classes(cells.where(cells != ""), name, classes)
         return Target("classes", tuple(classes)), notes
-    labels = sorted(set(cells[rows.table["split"] == "train"]) - {""})
+    labels = sorted(set(cells[rows.table["split"] == "train"].unique()) - {""})
     if len(labels) < 2:
         path = rows.places["file"].iloc[0]
         raise InputError(f"{at(path)}{name}: expected two or more labels in the training split, found {labels}; pass --classes")

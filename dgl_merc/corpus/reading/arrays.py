@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import tokenize
 import zipfile
 import zlib
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dgl_merc.corpus.reading.on_demand import IN_MEMORY, nameless_file
 from dgl_merc.corpus.reading.packed import MOST_TIMES, SLACK
 from dgl_merc.errors import InputError, at
 
@@ -19,6 +22,7 @@ __all__ = ["NPY_FAULTS", "as_features", "load_npy", "load_npz"]
 
 Array = npt.NDArray[Any]
 
+_CHUNK = 1 << 20
 NPY_FAULTS = (
     ValueError,
     TypeError,
@@ -52,7 +56,7 @@ def load_npy(path: Path) -> Array:
 
 
 def load_npz(path: Path, wanted: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Array]:
-    """Arrays of a ``.npz`` archive.
+    """Arrays of a ``.npz`` archive; a large one is memory-mapped, unpacked into a temporary file where it is compressed.
 
     Args:
         path: of the archive.
@@ -70,9 +74,10 @@ def load_npz(path: Path, wanted: Iterable[str], optional: Iterable[str] = ()) ->
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             there = list(archive.files)
             _check_unpacked(path, archive.zip)
+            large = {info.filename for info in archive.zip.infolist() if info.file_size > IN_MEMORY}
             for name in dict.fromkeys([*wanted, *optional]):
                 if name in there:
-                    arrays[name] = archive[name]
+                    arrays[name] = _member(archive, f"{name}.npy") if f"{name}.npy" in large else archive[name]
     except NPY_FAULTS as error:
         raise InputError(f"{at(path)}{name}: expected an array without Python objects, found a fault ({_first_line(error)})") from None
     if missing := [name for name in wanted if name not in arrays]:
@@ -85,6 +90,39 @@ def _check_unpacked(path: Path, archive: zipfile.ZipFile) -> None:
     unpacked, limit = sum(info.file_size for info in archive.infolist()), max(SLACK, MOST_TIMES * path.stat().st_size)
     if unpacked > limit:
         raise InputError(f"{at(path)}expected at most {limit} bytes in an archive of this size, found {unpacked}; do not trust this file")
+
+
+def _member(archive: Any, name: str) -> Array:
+    """An array of an archive, memory-mapped: the archive itself where it is stored there as it is, else a temporary file.
+
+    Raises:
+        ValueError: it holds Python objects, or is longer or shorter than it says.
+    """
+    info = archive.zip.getinfo(name)
+    with archive.zip.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if header is None:
+            raise ValueError(f"an array of the format {version}")
+        shape, fortran, kind = header(member)
+        begin = member.tell()
+        if kind.hasobject:
+            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+        if math.prod(shape) * kind.itemsize != info.file_size - begin:
+            raise ValueError(f"{info.file_size - begin} bytes for {kind} {list(shape)}")
+        order: Any = "F" if fortran else "C"
+        if info.compress_type != zipfile.ZIP_STORED:
+            with nameless_file() as file:
+                shutil.copyfileobj(member, file, _CHUNK)
+                file.flush()
+                return np.memmap(file, dtype=kind, mode="r", shape=shape, order=order)
+        while member.read(_CHUNK):  # to the end: then its checksum is compared
+            pass
+    with Path(archive.zip.filename).open("rb") as file:
+        file.seek(info.header_offset + 26)
+        names = int.from_bytes(file.read(2), "little") + int.from_bytes(file.read(2), "little")
+    begin += info.header_offset + 30 + names
+    return np.memmap(archive.zip.filename, dtype=kind, mode="r", offset=begin, shape=shape, order=order)
 
 
 def as_features(x: Array, path: Path, name: str = "") -> Array:

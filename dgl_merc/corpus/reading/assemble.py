@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from dgl_merc.corpus.corpus import Corpus, presence_column
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec
 from dgl_merc.corpus.reading.features import NanPolicy, attach
@@ -51,7 +53,7 @@ def assemble(
     only_where: Sequence[str],
     nan: NanPolicy,
     notes: Sequence[str],
-    columns: Mapping[str, list[str]] | None = None,
+    columns: Mapping[str, pd.Series[str]] | None = None,
     arrays: Mapping[str, Mapping[str, Callable[[], Vectors]]] | None = None,
 ) -> Corpus:
     """Make a corpus of utterances and the files that hold their features.

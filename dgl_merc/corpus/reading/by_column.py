@@ -5,12 +5,15 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dgl_merc.corpus.reading.expressions import Part
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec
-from dgl_merc.corpus.reading.loaded import Loaded
+from dgl_merc.corpus.reading.loaded import Ints, Loaded
+from dgl_merc.corpus.reading.on_demand import MadeRows
 from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.errors import InputError
 
@@ -19,7 +22,7 @@ __all__ = ["load_by_column", "matching_columns"]
 _SPAN = re.compile(r"(?P<stem>.*?)(?P<low>\d+)\.\.(?P=stem)(?P<high>\d+)")
 
 
-def load_by_column(spec: FeatureSpec, rows: Rows, columns: Mapping[str, list[str]] | None) -> Loaded:
+def load_by_column(spec: FeatureSpec, rows: Rows, columns: Mapping[str, pd.Series[str]] | None) -> Loaded:
     """Numbers from cells; a single empty one among others is a NaN.
 
     Args:
@@ -33,10 +36,21 @@ def load_by_column(spec: FeatureSpec, rows: Rows, columns: Mapping[str, list[str
     if columns is None:
         raise InputError(f"{spec.where}expected a .npy or .npz file: only `import table` takes features from columns")
     names = matching_columns(spec, list(columns))
-    cells = np.array([[cell.strip() for cell in columns[name]] for name in names], dtype=object).T
-    utterance = np.flatnonzero((cells != "").any(axis=1))
-    made = np.array([[_number(rows, int(row), name, cells[row, j]) for j, name in enumerate(names)] for row in utterance])
-    made = made.reshape(len(utterance), len(names))
+    filled = np.zeros(len(rows), dtype=bool)
+    for name in names:
+        filled |= np.fromiter((cell.strip() != "" for cell in columns[name]), dtype=bool, count=len(rows))
+    utterance = np.flatnonzero(filled)
+
+    def make(of: Ints) -> np.ndarray[Any, Any]:
+        cells = list(zip(*(columns[name].iloc[utterance[of]].tolist() for name in names), strict=True))
+        return np.array(
+            [
+                [_number(rows, row, name, cell.strip()) for name, cell in zip(names, words, strict=True)]
+                for row, words in zip(utterance[of].tolist(), cells, strict=True)
+            ]
+        ).reshape(len(of), len(names))
+
+    made = MadeRows((len(utterance), len(names)), make)
     return Loaded([Part("", made, made)], utterance, why_absent="their cells are empty")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from dgl_merc.corpus.reading.arrays import as_features, load_npz
 from dgl_merc.corpus.reading.expressions import Part
@@ -19,7 +20,7 @@ from dgl_merc.errors import InputError, at
 __all__ = ["load_by_key"]
 
 Array = npt.NDArray[Any]
-Keys = dict[str, npt.NDArray[np.object_]]
+Keys = dict[str, "pd.Series[str]"]
 
 
 def load_by_key(spec: FeatureSpec, rows: Rows, folder: Path) -> Loaded:
@@ -78,11 +79,11 @@ def _join(path: Path, arrays: dict[str, Array], rows: Rows, among: Ints) -> Ints
         "utterance_id": rows.places["utterance"],
         "position": rows.places["position"],
     }
-    key = pd.MultiIndex.from_arrays(list(theirs.values()))
+    numbers, mine = _numbered(theirs, {name: ours[name].iloc[among].astype("str") for name in theirs})
+    key, wanted = pd.Index(numbers), pd.Index(mine)
     if key.has_duplicates:
         row = int(np.argmax(key.duplicated()))
         raise InputError(f"{at(path)}expected every utterance once, found {_in_words(theirs, row)} twice (row {row})")
-    wanted = pd.MultiIndex.from_arrays([ours[name].iloc[among].astype("str").to_numpy(dtype=object) for name in theirs])
     if wanted.has_duplicates:
         advice = "dialogue ids start again in each split"
         raise InputError(f"{at(path)}expected an array 'split' (or one file per split, named with {{split}}), found none: {advice}")
@@ -106,9 +107,22 @@ def _their_keys(path: Path, arrays: dict[str, Array]) -> Keys:
         x = arrays[name]
         if x.shape != (count,) or x.dtype.kind not in "iuU":
             raise InputError(f"{at(path)}{name}: expected [{count}] whole numbers or words, found {x.dtype} {list(x.shape)}")
-        keys[name] = x.astype("str").astype(object)
+        try:
+            keys[name] = pd.Series(pa.array(x, pa.large_string()).to_pandas() if x.dtype.kind == "U" else x).astype("str")
+        except UnicodeEncodeError as error:
+            raise InputError(f"{at(path)}{name}: expected words that UTF-8 can hold, found {error.object!r}") from None
     return keys
 
 
+def _numbered(theirs: Keys, ours: Keys) -> tuple[Ints, Ints]:
+    """Keys as numbers, equal where all words are: [R] theirs, [U] ours."""
+    count = len(next(iter(theirs.values())))
+    together = np.zeros(count + len(next(iter(ours.values()))), dtype=np.int64)
+    for name, words in theirs.items():
+        codes = pd.factorize(pd.concat([words, ours[name]], ignore_index=True))[0].astype(np.int64)
+        together = pd.factorize(together * (codes.max(initial=0) + 1) + codes)[0].astype(np.int64)
+    return together[:count], together[count:]
+
+
 def _in_words(keys: Keys, row: int) -> str:
-    return ", ".join(f"{name.removesuffix('_id')} {values[row]}" for name, values in keys.items())
+    return ", ".join(f"{name.removesuffix('_id')} {values.iloc[row]}" for name, values in keys.items())

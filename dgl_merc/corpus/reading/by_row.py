@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from dgl_merc.corpus.reading.arrays import as_features, load_npy
 from dgl_merc.corpus.reading.expressions import Part
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec
 from dgl_merc.corpus.reading.loaded import Ints, Loaded, require_width
+from dgl_merc.corpus.reading.on_demand import MadeRows, Matrix, stacked
 from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.errors import InputError, at
 
@@ -25,17 +27,22 @@ def load_by_row(spec: FeatureSpec, rows: Rows, folder: Path) -> Loaded:
     groups = _groups(spec, rows)
     files = {split: spec.resolve(folder, split) for split in groups}
     first = next(iter(files.values()))
-    pieces: list[np.ndarray] = []
+    parts: list[Matrix] = []
     for split, (mine, number) in groups.items():
         x = as_features(load_npy(files[split]), files[split])
         if len(x) != len(mine):
             of = f" of {split}" if split else ""
             advice = "" if split or len(set(rows.places["file"])) == 1 else "; {split} in the name stands for one file per split"
             raise InputError(f"{at(files[split])}expected {len(mine)} rows, one for each row{of} in the CSV, found {len(x)}{advice}")
-        require_width(files[split], spec.modality, x.shape[1], first, pieces[0].shape[1] if pieces else x.shape[1])
-        pieces.append(np.asarray(x[number]))
-    made = np.concatenate(pieces)
+        require_width(files[split], spec.modality, x.shape[1], first, parts[0].shape[1] if parts else x.shape[1])
+        parts.append(_reordered(x, number))
+    made = stacked(parts)
     return Loaded([Part("", made, made)], np.concatenate([mine for mine, _ in groups.values()]), files)
+
+
+def _reordered(x: np.ndarray[Any, Any], number: Ints) -> MadeRows:
+    """Row i is ``x[number[i]]``."""
+    return MadeRows((len(number), x.shape[1]), lambda rows: x[number[rows]])
 
 
 def _groups(spec: FeatureSpec, rows: Rows) -> dict[str, tuple[Ints, Ints]]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from dgl_merc.errors import InputError
 
-__all__ = ["filled", "parse_column", "seconds", "whole"]
+__all__ = ["check_column", "filled", "parse_column", "parsed", "seconds", "whole"]
 
 _CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:[.,]\d+)?)", re.ASCII)
 Value = TypeVar("Value")
 
 
-def parse_column(place: Callable[[int], str], cells: Sequence[str], parse: Callable[[str], Value], expected: str) -> list[Value]:
-    """Apply ``parse`` to every cell.
+def parsed(place: Callable[[int], str], cells: Iterable[str], parse: Callable[[str], Value], expected: str) -> Iterator[Value]:
+    """Apply ``parse`` to every cell, one after the other.
 
     Args:
         place: row -> the beginning of a message about it.
@@ -27,14 +27,24 @@ def parse_column(place: Callable[[int], str], cells: Sequence[str], parse: Calla
     Raises:
         InputError: names the first cell that is not as expected.
     """
-    values: list[Value] = []
     for row, cell in enumerate(cells):
         try:
-            values.append(parse(cell))
+            value = parse(cell)
         except ValueError:
             found = repr(cell) if cell.strip() else "an empty cell"
             raise InputError(f"{place(row)}expected {expected}, found {found}") from None
-    return values
+        yield value
+
+
+def parse_column(place: Callable[[int], str], cells: Iterable[str], parse: Callable[[str], Value], expected: str) -> list[Value]:
+    """What :func:`parsed` gives, together."""
+    return list(parsed(place, cells, parse, expected))
+
+
+def check_column(place: Callable[[int], str], cells: Iterable[str], parse: Callable[[str], Value], expected: str) -> None:
+    """That every cell is as expected; what :func:`parsed` gives is not kept."""
+    for _ in parsed(place, cells, parse, expected):
+        pass
 
 
 def whole(cell: str) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_merc.corpus.reading.landmarks import normalise_face
+from dgl_merc.corpus.reading.landmarks import check_landmarks, normalise_face
+from dgl_merc.corpus.reading.on_demand import MadeRows, Matrix, stacked
 from dgl_merc.errors import InputError
 
 __all__ = ["Expression", "Part", "parse_expressions"]
@@ -33,15 +34,15 @@ class Part:
 
     Attributes:
         label: the expression.
-        made: [R, W] what it gives, NaN where it gives nothing.
+        made: [R, W] what it gives, NaN where it gives nothing; made when it is asked for.
         raw: [R, W'] what it was given.
         domain: what it accepts, in words, beyond finite numbers.
         elementwise: whether column i of ``made`` is made from column i of ``raw``.
     """
 
     label: str
-    made: Array
-    raw: Array
+    made: Matrix
+    raw: Matrix
     domain: str = ""
     elementwise: bool = True
 
@@ -52,12 +53,12 @@ class Part:
         if outside and not self.elementwise:
             return f"{label}expected {self.domain}, found none"
         column = int(np.argmin(np.isfinite((self.made if outside else self.raw)[row])))
-        return f"{label}expected {self.domain if outside else 'finite numbers'}, found {self.raw[row, column]} in column {column}"
+        return f"{label}expected {self.domain if outside else 'finite numbers'}, found {self.raw[row][column]} in column {column}"
 
     @classmethod
     def concatenate(cls, parts: Sequence[Part]) -> Part:
         """The same expression over several files, one below the other."""
-        made, raw = (np.concatenate([getattr(part, name) for part in parts]) for name in ("made", "raw"))
+        made, raw = (stacked([getattr(part, name) for part in parts]) for name in ("made", "raw"))
         return cls(parts[0].label, made, raw, parts[0].domain, parts[0].elementwise)
 
 
@@ -85,10 +86,16 @@ class Expression:
             return Part(self.text, raw, raw)
         if self.function == "face":
             names = [str(name) for name in arrays[LANDMARK_NAMES].ravel()]
-            return Part(self.text, normalise_face(raw, names), raw, "two eyes in different places", elementwise=False)
+            check_landmarks(raw.shape, names)
+            face = MadeRows(raw.shape, lambda rows: normalise_face(raw[rows], names))
+            return Part(self.text, face, raw, "two eyes in different places", elementwise=False)
         function, domain = _NUMERIC[self.function]
-        with np.errstate(all="ignore"):
-            return Part(self.text, function(raw.astype(np.float64)), raw, domain)
+
+        def transform(rows: npt.NDArray[np.int64]) -> Array:
+            with np.errstate(all="ignore"):
+                return function(raw[rows].astype(np.float64))
+
+        return Part(self.text, MadeRows(raw.shape, transform), raw, domain)
 
 
 def parse_expressions(text: str, where: str) -> tuple[Expression, ...]:

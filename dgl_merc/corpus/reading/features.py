@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from dgl_merc.corpus.reading.by_array import load_by_array
 from dgl_merc.corpus.reading.by_column import load_by_column
@@ -16,6 +17,7 @@ from dgl_merc.corpus.reading.by_key import load_by_key
 from dgl_merc.corpus.reading.by_row import load_by_row
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec
 from dgl_merc.corpus.reading.loaded import Loaded
+from dgl_merc.corpus.reading.on_demand import Spool, pieces
 from dgl_merc.corpus.reading.rows import Rows
 from dgl_merc.errors import InputError, at
 
@@ -33,7 +35,8 @@ class Attached:
     """The features of one modality.
 
     Attributes:
-        vectors: [P, W] float32, one row per utterance that has the modality, in the order of the utterances.
+        vectors: [P, W] float32, one row per utterance that has the modality, in the order of the utterances; memory-mapped where they
+            are many.
         present: [U] which those are.
         provenance: the files and what was made of their arrays.
         notes: what is missing, counted.
@@ -53,7 +56,7 @@ def attach(
     folder: Path,
     *,
     nan: NanPolicy,
-    columns: Mapping[str, list[str]] | None = None,
+    columns: Mapping[str, pd.Series[str]] | None = None,
     arrays: Mapping[str, Mapping[str, Callable[[], Vectors]]] | None = None,
 ) -> Attached:
     """Read the features of one modality.
@@ -77,19 +80,28 @@ def attach(
         loaded = load_by_row(spec, rows, folder)
     else:
         loaded = load_by_key(spec, rows, folder)
-    with np.errstate(over="ignore"):
-        x = np.concatenate([part.made.astype(np.float32) for part in loaded.parts], axis=1)
-    finite = np.isfinite(x).all(axis=1)
-    if nan == "error" and not finite.all():
-        raise InputError(_complaint(spec, rows, loaded, finite))
-    if not finite.any():
-        raise InputError(f"{spec.where}expected at least one utterance with {spec.modality}, found none")
-    kept = loaded.utterance[finite]
-    present = np.zeros(len(rows), dtype=bool)
-    present[kept] = True
-    files = tuple(dict.fromkeys(loaded.files.values()))
-    notes = _notes(spec, rows, loaded, finite)
-    return Attached(x[finite][np.argsort(kept)], present, _provenance(spec, files), notes, files)
+    with Spool(sum(part.made.shape[1] for part in loaded.parts)) as vectors:
+        finite = _write(loaded, vectors)
+        if nan == "error" and not finite.all():
+            raise InputError(_complaint(spec, rows, loaded, finite))
+        if not finite.any():
+            raise InputError(f"{spec.where}expected at least one utterance with {spec.modality}, found none")
+        present = np.zeros(len(rows), dtype=bool)
+        present[loaded.utterance[finite]] = True
+        files = tuple(dict.fromkeys(loaded.files.values()))
+        notes = _notes(spec, rows, loaded, finite)
+        return Attached(vectors.finish(), present, _provenance(spec, files), notes, files)
+
+
+def _write(loaded: Loaded, vectors: Spool) -> npt.NDArray[np.bool_]:
+    """Write those that are finite, in the order of the utterances; [R] which rows they are."""
+    finite = np.zeros(len(loaded.utterance), dtype=bool)
+    for rows in pieces(np.argsort(loaded.utterance, kind="stable"), vectors.width):
+        with np.errstate(over="ignore"):
+            x = np.concatenate([np.asarray(part.made[rows], dtype=np.float32) for part in loaded.parts], axis=1)
+        finite[rows] = good = np.isfinite(x).all(axis=1)
+        vectors.add(x if good.all() else x[good])
+    return finite
 
 
 def _notes(spec: FeatureSpec, rows: Rows, loaded: Loaded, finite: npt.NDArray[np.bool_]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -78,16 +78,18 @@ def range_column(rows: Rows, name: str, target: Target) -> pd.Series[float]:
         InputError: names the first utterance with something else.
     """
     low, high = target.bounds or (0.0, 0.0)
-    values = []
-    for row, cell in enumerate(rows.table[name]):
-        try:
-            value = float(cell) if cell.strip() else None
-        except ValueError:
-            value = np.nan
-        if value is not None and not low <= value <= high:
-            raise InputError(f"{rows.at(row)}{name}: expected a number from {low:g} to {high:g} or an empty cell, found {cell!r}")
-        values.append(value)
-    return pd.Series(values, dtype="float64")
+
+    def numbers() -> Iterator[float]:
+        for row, cell in enumerate(rows.table[name]):
+            try:
+                value = float(cell) if cell.strip() else None
+            except ValueError:
+                value = np.nan
+            if value is not None and not low <= value <= high:
+                raise InputError(f"{rows.at(row)}{name}: expected a number from {low:g} to {high:g} or an empty cell, found {cell!r}")
+            yield np.nan if value is None else value
+
+    return pd.Series(np.fromiter(numbers(), dtype=np.float64))
 
 
 def keep_classes(column: pd.Series[str], name: str, classes: Sequence[str]) -> tuple[pd.Series[str], list[str]]:

@@ -13,12 +13,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EYES", "normalise_face"]
+__all__ = ["EYES", "check_landmarks", "normalise_face"]
 
 EYES = ("eyeLeft", "eyeRight")
 """The landmarks that must be among the names."""
 
 Array = npt.NDArray[Any]
+
+
+def check_landmarks(shape: tuple[int, ...], names: list[str]) -> None:
+    """Whether an array of this shape can be landmarks of these names.
+
+    Raises:
+        ValueError: the width is not 2 K, or an eye is missing.
+    """
+    if missing := [eye for eye in EYES if eye not in names]:
+        raise ValueError(f"expected landmarks named {' and '.join(EYES)}, missing: {', '.join(missing)}")
+    if len(shape) != 2 or shape[1] != 2 * len(names):
+        raise ValueError(f"expected [rows, {2 * len(names)}] for {len(names)} landmarks (x, y), found {list(shape)}")
 
 
 def normalise_face(landmarks: Array, names: list[str]) -> Array:
@@ -32,12 +44,9 @@ def normalise_face(landmarks: Array, names: list[str]) -> Array:
         [R, 2 K] float64, the same landmarks, normalised.
 
     Raises:
-        ValueError: the width is not 2 K, or an eye is missing.
+        ValueError: as :func:`check_landmarks`.
     """
-    if missing := [eye for eye in EYES if eye not in names]:
-        raise ValueError(f"expected landmarks named {' and '.join(EYES)}, missing: {', '.join(missing)}")
-    if landmarks.ndim != 2 or landmarks.shape[1] != 2 * len(names):
-        raise ValueError(f"expected [rows, {2 * len(names)}] for {len(names)} landmarks (x, y), found {list(landmarks.shape)}")
+    check_landmarks(landmarks.shape, names)
     points = landmarks.astype(np.float64).reshape(len(landmarks), len(names), 2)
     left, right = (points[:, names.index(eye)] for eye in EYES)
     distance = np.linalg.norm(left - right, axis=1)

@@ -23,7 +23,7 @@ class Loaded:
     """R rows of numbers of one modality.
 
     Attributes:
-        parts: side by side, they are the vectors.
+        parts: side by side, they are the vectors; read some rows at a time.
         utterance: [R] the utterance each row belongs to.
         files: split (or "" for every split) -> the file that errors name; empty: the CSV itself.
         why_absent: why an utterance may have no row, in words.

@@ -155,6 +155,13 @@ def test_vectors_of_zeros():
     assert "--zeros-absent audio" in one.advice
 
 
+def test_many_zeros_are_no_padding_beside():
+    def clear(x):
+        x[1:241:12] = 0
+
+    assert only(clean(features=with_features(clear)), "zero-vectors").count == 20
+
+
 def test_padding():
     def pad(x):
         x[2:242:20] = 7

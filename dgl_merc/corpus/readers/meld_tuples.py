@@ -14,10 +14,11 @@ Each item is a dict: dialogue (a whole number) -> a list with one entry an utter
 1; emotion and sentiment: whole numbers; vectors: an array [n, W] or a list of arrays; sentences: text. train and test are collections of
 dialogues.
 
-Emotions: 0 neutral, 1 surprise, 2 fear, 3 sadness, 4 joy, 5 disgust, 6 anger. Sentiments are numbers too, and no published
-line says which is which in all of these files; but in MELD joy is always positive, neutral always neutral, and anger, disgust, fear and sadness always negative
-(all 13,708 utterances of the official CSVs: ``pandas.crosstab``), so the file itself tells. Where it does not, sentiment is left out. The
-last item of 10 and 13, which no loader reads, is sentiment where it has its form and passes this test; otherwise it is only named.
+Emotions: 0 neutral, 1 surprise, 2 fear, 3 sadness, 4 joy, 5 disgust, 6 anger. Sentiments are numbers too, and no published line says
+which is which in all of these files; but in MELD joy is always positive, neutral always neutral, and anger, disgust, fear and sadness
+always negative (all 13,708 utterances of the official CSVs: ``pandas.crosstab``), so the file itself tells. Where it does not, sentiment
+is left out. The last item of 10 and 13, which no loader reads, is sentiment where it has its form and passes this test; otherwise it is
+only named.
 
 Splits. The official files number each split from 0: train 0 to 1038 without 60 (1038 dialogues; MELD's README counts 1039), dev 0 to 113,
 test 0 to 279. Here they follow each other: 0 to 1038, 1039 to 1152, 1153 to 1432. ``train`` holds the first two (1152 dialogues), and most

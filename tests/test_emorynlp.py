@@ -46,7 +46,8 @@ def test_emorynlp_from_its_header_alone(tmp_path):
     assert corpus.notes == (
         "layout: emorynlp-folder, EmoryNLP's CSVs with Season, Episode, Scene_ID (text and emotions, no features), a folder of three",
         f"speaker: {together} utterances are said by several together, whose names are joined with ' & '",
-        "dialogues are scenes; there are no features, add some by row: --features 'text=FILE.npy'",
+        "dialogues are scenes",
+        "no features: without some there is no graph; --features text=FILE.npy adds them by row",
     )
     assert "EmoryNLP" in said
 

@@ -233,7 +233,7 @@ def test_a_batch_of_graphs_is_the_graph_of_the_batch(idtype):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"modalities": ()}, "modalities must be different names"),
+        ({"modalities": ()}, "expected at least one modality, found none"),
         ({"modalities": ("text", "text")}, "modalities must be different names"),
         ({"modalities": ("text", "utterance")}, "other than 'utterance'"),
         ({"cross": "all"}, "cross must be one of dialogue, utterance, none, found 'all'"),

@@ -165,4 +165,5 @@ def test_a_corpus_without_features_waits_for_some(toys, tmp_path, monkeypatch):
     good("import", toys, tmp_path / "bare")
     corpus = open_corpus(tmp_path / "bare", check="full")
     assert (len(corpus), dict(corpus.modalities)) == (3, {})
+    assert corpus.notes[-1].startswith("no features: without some there is no graph; --features text=FILE.npy")
     assert_one_line(dglmerc("build-graphs", tmp_path / "bare", tmp_path / "g"), "expected at least one modality, found none")

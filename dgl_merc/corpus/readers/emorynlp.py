@@ -180,7 +180,7 @@ def published(tables: Mapping[Path, pd.DataFrame], notes: tuple[str, ...], lines
     counted = (
         f"speaker: {together} utterances are said by several together, whose names are joined with ' & '",
         *([f"speaker: {nobody} utterances name nobody, and are said by {UNKNOWN!r}"] if nobody else ()),
-        "dialogues are scenes; there are no features, add some by row: --features 'text=FILE.npy'",
+        "dialogues are scenes",
     )
     targets = {"emotion": Target("classes", EMOTIONS)}
     read_in = np.repeat(np.arange(len(tables)), [len(one) for one in tables.values()])

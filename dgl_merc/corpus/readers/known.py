@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READERS", "known_layouts"]
 
-READERS: tuple[str, ...] = ("iemocap", "meld_tuples", "cosmic", "emorynlp", "emorynlp_json", "mmsa", "samples")
+READERS: tuple[str, ...] = ("iemocap", "meld", "meld_tuples", "cosmic", "emorynlp", "emorynlp_json", "mmsa", "samples")
 """The modules in :mod:`dgl_merc.corpus.readers` that have ``LAYOUTS``, in the order they are listed."""
 
 

@@ -81,6 +81,7 @@ class Published:
         lines: [U] the line each utterance was read in, of a text file.
         files: those that were read, where the layout is a folder.
         read_in: [U] which of ``files`` each utterance was read in.
+        keys: [U] what the file, and others to be joined with it, call the dialogue; None: ``dialogue_id``.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Published:
     lines: npt.NDArray[np.int64] | None = None
     files: tuple[Path, ...] = ()
     read_in: npt.NDArray[np.int64] | None = None
+    keys: pd.Series[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dgl_merc.corpus.reading.assemble import Origin, assemble
 from dgl_merc.corpus.reading.content import describe, read_content
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec, parse_specs
 from dgl_merc.corpus.reading.features import NanPolicy
-from dgl_merc.corpus.reading.labels import keep_classes, map_classes
+from dgl_merc.corpus.reading.labels import class_column, keep_classes, map_classes
 from dgl_merc.corpus.reading.rows import Rows, arrange
 from dgl_merc.corpus.targets import Target
 from dgl_merc.errors import InputError, at
@@ -100,12 +100,14 @@ def read_published(
     folder = path if path.is_dir() else path.parent
     origin = Origin(known.name, path, folder, published.files or (path,), options)
     beside = {spec.path: spec for spec in specs if spec.kind == "pickle"}
-    said = (f"layout: {known.name}, {known.says}", *published.notes, *notes)
+    wanted = _specs(published, specs)
+    bare = () if wanted else ("no features: without some there is no graph; --features text=FILE.npy adds them by row",)
+    said = (f"layout: {known.name}, {known.says}", *published.notes, *notes, *bare)
     return assemble(
         published.name,
         rows,
         targets,
-        _specs(published, specs),
+        wanted,
         origin,
         only_where=label_only_where,
         nan=nan,
@@ -126,7 +128,8 @@ def _arranged(path: Path, published: Published) -> Rows:
     table = published.table.reset_index(drop=True)
     count = np.arange(len(table))
     files = [path] * len(table) if published.read_in is None else [published.files[k] for k in published.read_in]
-    places = pd.DataFrame({"read": count, "file": files, "dialogue": table["dialogue_id"].astype("str")})
+    keys = table["dialogue_id"] if published.keys is None else published.keys
+    places = pd.DataFrame({"read": count, "file": files, "dialogue": keys.astype("str")})
     places["line"] = published.lines if published.lines is not None else pd.Series([None] * len(table), dtype="Int64")
     named = table["utterance_id"] if "utterance_id" in table else table.groupby("dialogue_id", sort=False).cumcount()
     places["utterance"] = named.astype("str")
@@ -146,6 +149,9 @@ def _labelled(
     if classes and (target is None or target.kind != "classes"):
         raise InputError(f"--classes: expected a file with classes, found {target or 'no target'}")
     table = rows.table.copy()
+    for each, said in targets.items():
+        if said.kind == "classes":
+            table[each] = class_column(rows, each, said.labels, f"a label of {known.name}")
     if known.label_maps and target is not None:
         chosen = label_map or next(iter(known.label_maps))
         mapping = known.label_maps[chosen]

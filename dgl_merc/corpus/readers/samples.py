@@ -37,27 +37,25 @@ apart within a session only, so they become ``Ses01_M``, beside the columns ``se
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from dgl_merc.corpus.readers.iemocap import IEMOCAP, LABELS, MAPS, actor
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published, Vectors
 from dgl_merc.corpus.reading.content import describe
 from dgl_merc.corpus.reading.pickles import Record
-from dgl_merc.corpus.reading.plain import as_integers, as_list, as_strings, as_vectors, is_number, string
+from dgl_merc.corpus.reading.plain import as_integers, as_list, as_strings, is_number, string
+from dgl_merc.corpus.reading.stacked import Held, stack
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at
 
 __all__ = ["LAYOUTS"]
 
-SIX = ("happy", "sad", "neutral", "angry", "excited", "frustrated")
-"""IEMOCAP's classes, in the order of their numbers."""
-FOUR = SIX[:4]
+FOUR = LABELS[:4]
 """Those of ``iemocap_4``."""
 TWO = ("negative", "positive")
 """MOSEI's classes, in the order of their numbers."""
@@ -70,7 +68,6 @@ _KEYS = {"speakers": "speaker", "labels": "label", "text": "sbert_sentence_embed
 _NEEDED = ("vid", "speaker", "label", "sentence")
 _ARRAYS = {"sbert_sentence_embeddings": "sbert", "text": "text", "audio": "audio", "visual": "visual"}
 _CLASSES = tuple(f"{package}.Sample.Sample" for package in ("cogmen", "corect", "joyful", "dgcn"))
-_IEMOCAP = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<kind>impro|script).+")
 
 Sample = Mapping[str, Any]
 
@@ -100,7 +97,7 @@ def _first(content: Content) -> Sample | None:
 
 def _is_iemocap(content: Content, *, four: bool) -> bool:
     first = _first(content)
-    if first is None or not (isinstance(first["vid"], str) and _IEMOCAP.fullmatch(first["vid"])):
+    if first is None or not (isinstance(first["vid"], str) and IEMOCAP.fullmatch(first["vid"])):
         return False
     labels = (label for part in content.value.values() for item in part for label in _plain((_fields(item) or {}).get("label")))
     return four != any(is_number(label) and label > 3 for label in labels)
@@ -112,7 +109,7 @@ def _plain(labels: Any) -> Any:
 
 def _is_mosei(content: Content) -> bool:
     first = _first(content)
-    return first is not None and isinstance(first["vid"], str) and not _IEMOCAP.fullmatch(first["vid"])
+    return first is not None and isinstance(first["vid"], str) and not IEMOCAP.fullmatch(first["vid"])
 
 
 def _dialogues(content: Content) -> dict[str, tuple[str, Sample]]:
@@ -155,13 +152,13 @@ def _table(content: Content, dialogues: Mapping[str, tuple[str, Sample]], *, iem
             if len(found) != count:
                 raise InputError(f"{where}expected {count} {what}, as many as labels, found {len(found)}")
         if iemocap:
-            session = _IEMOCAP.fullmatch(name)
+            session = IEMOCAP.fullmatch(name)
             if not session or not set(speakers) <= {"M", "F"}:
                 found_instead = repr(name[:40]) if not session else f"a speaker {min(set(speakers) - {'M', 'F'})[:40]!r}"
                 raise InputError(f"{where}expected a name as Ses01F_impro01 and speakers M and F, found {found_instead}")
             columns["session"] += [session["session"]] * count
             columns["scripted"] += [session["kind"] == "script"] * count
-            columns["speaker"] += [f"{session['session']}_{letter}" for letter in speakers]
+            columns["speaker"] += [actor(name, letter) for letter in speakers]
         else:
             columns["speaker"] += [name] * count
         columns["dialogue_id"] += [name] * count
@@ -231,32 +228,10 @@ def _has_vectors(dialogues: Mapping[str, tuple[str, Sample]], name: str) -> bool
 
 
 def _vectors(content: Content, dialogues: Mapping[str, tuple[str, Sample]], name: str) -> Vectors:
-    pieces: list[npt.NDArray[Any]] = []
-    owners: list[npt.NDArray[np.int64]] = []
-    begin = 0
-    for dialogue, (_, fields) in dialogues.items():
-        where = f"{at(content.path, dialogue=dialogue)}{name}: "
-        if name not in fields:
-            raise InputError(f"{where}expected vectors as in the first dialogue, found none")
-        count = len(fields["label"])
-        vectors, there = as_vectors(fields[name], count, where)
-        if len(vectors):
-            if pieces and vectors.shape[1] != pieces[0].shape[1]:
-                raise InputError(f"{where}expected width {pieces[0].shape[1]} as in the first dialogue, found {vectors.shape[1]}")
-            pieces.append(vectors)
-            owners.append(there + begin)
-        begin += count
-    if not pieces:
-        raise InputError(f"{at(content.path)}{name}: expected at least one vector, found none")
-    return Vectors(np.concatenate(pieces), np.concatenate(owners), "no vector in the file")
+    held = [Held(dialogue, [str(k) for k in range(len(fields["label"]))], fields.get(name)) for dialogue, (_, fields) in dialogues.items()]
+    return stack(content.path, name, held)
 
 
-_MAPS: Mapping[str, Mapping[str, str]] = {
-    "six": {label: label for label in SIX},
-    "five": {**{label: label for label in SIX if label != "excited"}, "excited": "happy"},
-    "four-unmerged": {label: label for label in FOUR},
-    "four": {**{label: label for label in FOUR}, "excited": "happy"},
-}
 _SAYS = "as COGMEN and those after it publish it (train, dev, test as lists of samples)"
 LAYOUTS = (
     Layout(
@@ -264,8 +239,8 @@ LAYOUTS = (
         f"IEMOCAP with six emotions {_SAYS}",
         "pickle",
         partial(_is_iemocap, four=False),
-        partial(_read, classes=SIX),
-        _MAPS,
+        partial(_read, classes=LABELS),
+        MAPS,
         _CLASSES,
     ),
     Layout(

@@ -61,7 +61,7 @@ def class_column(rows: Rows, name: str, known: Sequence[str], expected: str) -> 
         InputError: names the first utterance with another label, and how many there are.
     """
     cells = rows.table[name]
-    foreign = ((cells != "") & ~cells.isin(list(known))).to_numpy()
+    foreign = (cells.notna() & (cells != "") & ~cells.isin(list(known))).to_numpy(dtype=bool)
     if foreign.any():
         row = int(np.argmax(foreign))
         raise InputError(

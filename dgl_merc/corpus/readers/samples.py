@@ -229,7 +229,7 @@ def _has_vectors(dialogues: Mapping[str, tuple[str, Sample]], name: str) -> bool
 
 def _vectors(content: Content, dialogues: Mapping[str, tuple[str, Sample]], name: str) -> Vectors:
     held = [Held(dialogue, [str(k) for k in range(len(fields["label"]))], fields.get(name)) for dialogue, (_, fields) in dialogues.items()]
-    return stack(content.path, name, held)
+    return stack(content.path, _ARRAYS[name], held)
 
 
 _SAYS = "as COGMEN and those after it publish it (train, dev, test as lists of samples)"

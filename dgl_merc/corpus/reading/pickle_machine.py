@@ -1,12 +1,11 @@
 """The stack machine of pickles, protocols 0 to 5, for data only: it runs a file's instructions and calls nothing.
 
 Decoding of our own, not ``pickletools.genops``: that one refuses the text strings of Python 2's protocol 0 once they hold a byte above 127,
-which every array of such a file does, and takes 1 to 2 microseconds an instruction before anything is done with it. The tests hold ours
-to it.
+which every array of such a file does, and takes longer for an instruction than ours does with all that follows.
 
-Every instruction takes time in proportion to the bytes and stack items that it uses up (a hostile key is refused before it is hashed),
-and a size that the file claims is held to what is there before anything is allocated: time and memory are linear in the file. The worst
-is some 300 bytes of memory for one of the file (empty sets, each with its place in the memo).
+Every instruction takes time in proportion to the bytes and stack items that it uses up (a hostile key is refused before it is hashed), and
+a size that the file claims is held to what is there before anything is allocated: time and memory are linear in the file. The worst is
+some 250 bytes of memory for one of the file (empty sets).
 
 Source of the instructions: Python's Lib/pickletools.py, which documents each; Lib/pickle.py for what Python 2's strings become.
 """

@@ -76,6 +76,12 @@ def test_arrays_of_every_type_and_order(file, data, protocol):
     assert got[0] is got[1], "what is shared stays so"
 
 
+def test_axes_in_another_order(file):
+    """Neither C nor Fortran, and in one piece: protocol 5 writes the order of axes."""
+    packed = pickle.dumps(np.transpose(np.arange(24.0).reshape(2, 3, 4), (1, 2, 0)), 5)
+    assert_same(read(file, packed), pickle.loads(packed))
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_arrays_of_objects(file, protocol, order):

@@ -1,7 +1,7 @@
 """The stack machine of pickles, protocols 0 to 5, for data only: it runs a file's instructions and calls nothing.
 
 Decoding of our own, not ``pickletools.genops``: that one refuses the text strings of Python 2's protocol 0 once they hold a byte above 127,
-which every array of such a file does, and takes longer for an instruction than ours does with all that follows.
+which every array of such a file does, and in a file of numbers takes longer by itself than ours does with all that follows.
 
 Every instruction takes time in proportion to the bytes and stack items that it uses up (a hostile key is refused before it is hashed), and
 a size that the file claims is held to what is there before anything is allocated: time and memory are linear in the file. The worst is

@@ -52,6 +52,7 @@ def test_a_csv_read_in_pieces_is_the_csv(tmp_path, monkeypatch, cells, size):
     ("data", "said"),
     [
         (b"a,b\n1,\xc3\xa9\n\xe2\x82,2\n", "line 3: expected UTF-8 text, found byte 0xe2"),
+        (b"a,b\n1,\xe2\x82\xac\xff\n2,3\n", "line 2: expected UTF-8 text, found byte 0xff"),
         (b"a,b\n1,2\n3,\xe2\x82", "line 3: expected UTF-8 text, found byte 0xe2"),
         (b"a,b\n1,2\n3,\xff\n\x00", "line 3: expected UTF-8 text, found byte 0xff"),
         (b"a,b\n\x00,2\n3,\x00\n", "line 2: expected text, found a NUL character"),

@@ -114,18 +114,7 @@ def layouts() -> None:
 )
 @shared_options
 @ONE_SPLIT
-def file(
-    file: Path,
-    out: Path,
-    features: tuple[str, ...],
-    nan: Literal["error", "absent"],
-    classes: tuple[str, ...],
-    label_only_where: tuple[str, ...],
-    force: bool,
-    layout: str | None,
-    label_map: str | None,
-    one_split: str | None,
-) -> None:
+def file(file: Path, out: Path, *, force: bool, **options: Any) -> None:
     """Import FILE (or a folder) as published: a pickle, HDF5, MAT or CSV file of a known layout.
 
     It is recognised by its structure. Pickles are read as data: whatever would run code is refused. `--features
@@ -134,32 +123,14 @@ def file(
     from dgl_merc.corpus.readers.published import read_published
 
     _check_out(out, file, force=force)
-    corpus = read_published(
-        file,
-        features,
-        layout=layout,
-        label_map=label_map,
-        classes=classes,
-        label_only_where=label_only_where,
-        nan=nan,
-        one_split=one_split,
-    )
-    _write(corpus, out, force=force)
+    _write(read_published(file, **options), out, force=force)
 
 
 @import_corpus.command("meld")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @OUT
 @shared_options
-def meld(
-    folder: Path,
-    out: Path,
-    features: tuple[str, ...],
-    nan: Literal["error", "absent"],
-    classes: tuple[str, ...],
-    label_only_where: tuple[str, ...],
-    force: bool,
-) -> None:
+def meld(folder: Path, out: Path, *, force: bool, **options: Any) -> None:
     """Import MELD's official CSVs from DIR ({train,dev,test}_sent_emo.csv) into OUT.
 
     Where features exist for some emotions only, their presence tells the emotion: name those emotions with --classes
@@ -168,8 +139,7 @@ def meld(
     from dgl_merc.corpus.readers.meld import read_meld
 
     _check_out(out, folder, force=force)
-    corpus = read_meld(folder, features, classes=classes, label_only_where=label_only_where, nan=nan)
-    _write(corpus, out, force=force)
+    _write(read_meld(folder, **options), out, force=force)
 
 
 @import_corpus.command("table")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -327,6 +328,16 @@ def test_mat_that_is_more_than_data_is_refused(tmp_path, case):
     data, said = MAT[case]
     (tmp_path / "x.mat").write_bytes(HEADER + data)
     refused(read_mat, tmp_path / "x.mat", said)
+
+
+def test_mat_that_unpacks_without_end_is_not_unpacked(tmp_path):
+    (tmp_path / "x.mat").write_bytes(HEADER + zipped(bytes(200 << 20)))
+    tracemalloc.start()
+    try:
+        refused(read_mat, tmp_path / "x.mat", "more than 200 times")
+        assert tracemalloc.get_traced_memory()[1] < 150 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_mat_of_other_versions(tmp_path):

@@ -12,8 +12,9 @@ import pickletools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from hostile_pickles import array, text, zipped
+from hostile_pickles import array, call, name, text, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
@@ -103,6 +104,17 @@ def test_other_containers_become_plain_ones(file, protocol):
     made = [C.OrderedDict(b=1, a=[2]), C.defaultdict(list, a=[1]), C.Counter("aab"), C.deque([1, 2]), C.deque([1, 2, 3], 2), C.deque()]
     want = [{"b": 1, "a": [2]}, {"a": [1]}, {"a": 2, "b": 1}, [1, 2], [2, 3], []]
     assert_same(read(file, pickle.dumps(made, protocol)), want)
+
+
+def test_a_part_of_arrows_strings(file):
+    """An array that begins at its second string, as Arrow writes a slice; by hand, since pandas copies before it pickles."""
+    whole = call("pyarrow.lib", "type_for_alias", text("string")) + b"K\x02K\x01K\x01]("  # length 2, one missing, from 1 on
+    for buffer in (b"\x03", np.array([0, 1, 3, 6], "<i4").tobytes(), b"abbccc"):
+        whole += call("pyarrow.lib", "py_buffer", b"C" + bytes([len(buffer)]) + buffer)
+    strings = b"}(" + text("_pa_array") + call("pyarrow.lib", "_restore_array", b"(" + whole + b"e]Nt") + text("_dtype")
+    strings = name("pandas.arrays", "ArrowStringArray") + b")\x81" + strings + call("pandas", "StringDtype", text("python")) + b"ub"
+    index = call("pandas.core.indexes.base", "_new_Index", name("pandas", "Index"), b"}" + text("data") + strings + b"s")
+    assert read(file, index + b".").tolist() == ["bb", pd.NA]
 
 
 def test_numbers_of_numpy_as_keys(file):

@@ -154,9 +154,9 @@ def test_a_large_array_that_is_damaged_is_refused(tmp_path, monkeypatch, member,
 
 def test_a_changed_bit_of_a_large_array_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(arrays, "IN_MEMORY", 100)
-    _archive(tmp_path / "a.npz", _npy(np.zeros((9, 9))))
+    _archive(tmp_path / "a.npz", _npy(np.zeros((90, 90))))  # more than zipfile reads at once
     data = bytearray((tmp_path / "a.npz").read_bytes())
-    data[400] ^= 1
+    data[40_000] ^= 1
     (tmp_path / "a.npz").write_bytes(bytes(data))
     with pytest.raises(InputError, match="Bad CRC"):
         load_npz(tmp_path / "a.npz", ["x"])
@@ -192,6 +192,14 @@ def test_pieces_of_one_row_in_files_make_the_same_corpus(table, monkeypatch):
     assert pieces.notes == whole.notes
     assert sum(": absent in " in note for note in whole.notes) == 5, whole.notes
     assert [len(x) for x in whole.features.values()] == [19, 17, 18]
+    with (table / "t.csv").open() as file:
+        place = {(row["dialogue_id"], int(row["position"])): k for k, row in enumerate(csv.DictReader(file))}
+    line = np.array([place[key] for key in zip(whole.utterances["dialogue_id"], whole.utterances["position"], strict=True)])
+    x, y = np.load(table / "x.npy"), np.load(table / "y.npz")["y"]
+    there = [line[whole.presence[:, k]] for k in range(3)]
+    np.testing.assert_array_equal(whole.features["text"], x[there[0]].astype(np.float32))
+    np.testing.assert_array_equal(whole.features["audio"], np.c_[np.log(y[there[1]]), y[there[1]]].astype(np.float32))
+    np.testing.assert_array_equal(whole.features["visual"], np.c_[there[2], -there[2]])
     for faulty in SOURCES[:2]:
         with pytest.raises(InputError, match=r"expected .*, found "):  # nothing is left open
             read_table(table / "t.csv", [faulty])

@@ -36,6 +36,7 @@ __all__ = ["COMMON_SPACE", "SCHEMA_VERSION", "Store", "node_features", "open_sto
 
 SCHEMA_VERSION = 1
 """Of ``manifest.json``."""
+_COLUMNS = ("number", "dialogue_id", "split", "utterances", "shard", "index")
 COMMON_SPACE = "common_space.safetensors"
 """The file of projections behind ``cross`` weights."""
 
@@ -233,6 +234,8 @@ def open_store(path: Path) -> Store:
             raise InputError(f"{at(path / 'manifest.json')}expected a scaling, found {manifest['options']['scaling']!r}")
         verify_files(path, manifest["files"], hashes=False)
         table = read_parquet(path / "dialogues.parquet")
+        if missing := [column for column in _COLUMNS if column not in table]:
+            raise InputError(f"{at(path / 'dialogues.parquet')}expected the columns {', '.join(_COLUMNS)}; missing: {', '.join(missing)}")
         unlisted = sorted(set(table["shard"]) - {"", *manifest["files"]})
         if unlisted:
             raise InputError(

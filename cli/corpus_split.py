@@ -19,7 +19,9 @@ __all__ = ["split"]
 @click.option(
     "--by", metavar="COLUMN", help="Split by a column that has one value for a whole dialogue; --dev and --test name values: A,B."
 )
-@click.option("--dev", metavar="F|A,B", help="Share of the utterances that become dev, 0 for none; with --by, values.  [default: 0.1; none]")
+@click.option(
+    "--dev", metavar="F|A,B", help="Share of the utterances that become dev, 0 for none; with --by, values.  [default: 0.1; none]"
+)
 @click.option("--test", metavar="F|A,B|keep", help="Likewise test; keep: test stays, and dev is taken from the others.  [default: keep]")
 @click.option("--group", metavar="COLUMN", help="Draw so that no value of it, such as speaker, is in two of the splits drawn.")
 @click.option("--target", metavar="NAME", help="Whose labels are spread evenly.  [default: the first]")

@@ -155,7 +155,7 @@ JSON_FAULTS = {
     "deep": ("[" * 100000, "dev.json: expected JSON, found lists nested too deeply"),
     "huge": ("1" * 5000, "dev.json: expected JSON, found a fault (Exceeds the limit"),
     "latin": (b"\xe4", "dev.json: expected JSON, found a fault ('utf-8' codec can't decode"),
-    "other": ("[1]", "expected one of the layouts"),
+    "other": ("[1]", "expected a published layout"),
     "scenes": ('{"episodes": [{"episode_id": "s01_e02"}]}', 'dev.json: s01_e02: expected a list of scenes, found a dict of 1 ("episode_id": str)'),
     "utterance": ('{"episodes": [{"scenes": [{"utterances": [7]}]}]}', "expected an utterance with utterance_id, speakers, transcript, emotion, found int"),
     "none": ('{"episodes": []}', "dev.json: expected at least one utterance, found none"),

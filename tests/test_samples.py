@@ -112,7 +112,7 @@ def test_samples_faults(tmp_path, key, change, said):
     first[key] = change(first[key])
     with pytest.raises(InputError) as error:
         read_published(pickled(tmp_path / "a.pkl", value), layout=None)
-    assert said.format(n=n) in str(error.value) or (key == "vid" and "expected one of the layouts" in str(error.value))
+    assert said.format(n=n) in str(error.value) or (key == "vid" and "expected a published layout" in str(error.value))
 
 
 def test_absent_vectors_of_samples(tmp_path):

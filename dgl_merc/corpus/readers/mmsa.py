@@ -115,7 +115,7 @@ def _read(content: Content, _choices: Choices, *, label: str) -> Published:
         **({"polarity": Target("classes", ANNOTATIONS)} if "polarity" in table else {}),
         **{name: Target("range", bounds=(low, high)) for name in _unimodal() if name in table},
     }
-    said = [f"sentiment: from {low:g} to {high:g}, as {'CH-SIMS' if sims else 'CMU-MOSI and CMU-MOSEI'} has it"]
+    said = [f"sentiment: from {low:g} to {high:g}, as {'CH-SIMS has' if sims else 'CMU-MOSI and CMU-MOSEI have'} it"]
     table, notes = _dialogues(table)
     modalities = {_SEQUENCES[name]: f"{name}_mean" for name in _SEQUENCES if f"{name}_mean" in arrays}
     return Published(_NAMES.get((widths[0], widths[1]), "MMSA"), table, targets, arrays, modalities, (*said, *notes))

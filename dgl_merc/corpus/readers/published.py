@@ -45,7 +45,7 @@ def recognise(content: Content, layout: str | None = None) -> Layout:
     found = f"a folder with {', '.join(content.value[:8]) or 'no file'}" if content.kind == "folder" else describe(content.value)
     if fitting:
         raise InputError(f"{at(content.path)}fits several layouts, {', '.join(known.name for known in fitting)}; name one with --layout")
-    wanted = f"the layout {layout}" if layout else f"one of the layouts {', '.join(known.name for known in layouts)}"
+    wanted = f"the layout {layout}" if layout else "a published layout (dglmerc import layouts lists them)"
     raise InputError(f"{at(content.path)}expected {wanted}, found {found}; one's own conversations: dglmerc import table")
 
 

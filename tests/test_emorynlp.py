@@ -156,7 +156,7 @@ JSON_FAULTS = {
     "huge": ("1" * 5000, "dev.json: expected JSON, found a fault (Exceeds the limit"),
     "latin": (b"\xe4", "dev.json: expected JSON, found a fault ('utf-8' codec can't decode"),
     "other": ("[1]", "expected a published layout"),
-    "scenes": ('{"episodes": [{"episode_id": "s01_e02"}]}', 'dev.json: s01_e02: expected a list of scenes, found a dict of 1 ("episode_id": str)'),
+    "scenes": ('{"episodes": [{"episode_id": "s01_e02"}]}', "dev.json: s01_e02: expected a list of scenes, found a dict of 1 ('episode_id': str)"),
     "utterance": ('{"episodes": [{"scenes": [{"utterances": [7]}]}]}', "expected an utterance with utterance_id, speakers, transcript, emotion, found int"),
     "none": ('{"episodes": []}', "dev.json: expected at least one utterance, found none"),
     "id": (("utterance_id", "u1"), "expected an utterance_id as s01_e02_c01_u002, found 'u1'"),

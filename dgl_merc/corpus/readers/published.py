@@ -78,7 +78,7 @@ def read_published(
         InputError: any fault of the file; the message names dialogue and utterance.
     """
     specs = parse_specs(list(features)) if features else ()
-    content = read_content(path, records={name for known in known_layouts() for name in known.records})
+    content = _content(path)
     known = recognise(content, layout)
     published = known.read(content, Choices(one_split))
     if not published.targets:
@@ -116,10 +116,15 @@ def read_published(
     )
 
 
+def _content(path: Path) -> Content:
+    """What a file holds, with the classes that some layout names as plain fields."""
+    return read_content(path, records={name for known in known_layouts() for name in known.records})
+
+
 def _beside(spec: FeatureSpec, rows: Rows, folder: Path) -> Mapping[str, Callable[[], Vectors]]:
     """The arrays of another published file."""
     path = spec.resolve(folder)
-    content = read_content(path, records={name for known in known_layouts() for name in known.records})
+    content = _content(path)
     return moved(recognise(content).read(content, Choices("train")), rows, path)
 
 

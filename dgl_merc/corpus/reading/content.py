@@ -72,7 +72,7 @@ def describe(value: Any, depth: int = 2) -> str:
     """The structure of some content in a few words, for messages.
 
     >>> describe([{"a": 1.5}, "b"])
-    'a list of 2: a dict of 1 ("a": float), str'
+    "a list of 2: a dict of 1 ('a': float), str"
     """
     if isinstance(value, CsvFile):
         return f"a CSV with the columns {', '.join(list(value.cells)[:12])}"
@@ -93,10 +93,10 @@ def shown(value: Any) -> str:
     """A value in a few words, whatever a stranger put there.
 
     >>> shown("joy"), shown(-7), shown(10**400), shown([1, 2])
-    ('"joy"', '-7', 'a whole number of 1329 bits', 'a list of 2')
+    ("'joy'", '-7', 'a whole number of 1329 bits', 'a list of 2')
     """
     if isinstance(value, str):
-        return f'"{value}"' if len(value) <= 38 else f'"{value[:35]}..."'
+        return repr(str(value)) if len(value) <= 38 else f"{value[:35]!r}..."
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value) if abs(int(value)) < 2**64 else f"a whole number of {int(value).bit_length()} bits"
     if value is None or isinstance(value, bool | float | np.floating):

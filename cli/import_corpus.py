@@ -145,7 +145,7 @@ def file(
     label_map: str | None,
     one_split: str | None,
 ) -> None:
-    """Import FILE (or a folder) as published: a pickle, HDF5, MAT or CSV file of a known layout.
+    """Import FILE as published: a pickle, CSV or JSON of a known layout, or a folder of them.
 
     It is recognised by its structure. Pickles are read as data: whatever would run code is refused. `--features
     MODALITY=file:ARRAY` takes other arrays of the file than the layout does by itself.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cli_cases import good
 from layout_cases import CASES, DAILYDIALOG, IEMOCAP, MELD, ROBERTA, SURE, content_of, written
 from layout_cases_more import CASES as MORE
 from pickled import pickled
 
-from dgl_merc.corpus import Corpus
+from dgl_merc.corpus import SPLITS, Corpus, open_corpus
 from dgl_merc.corpus.readers import cosmic, emorynlp, iemocap, meld_tuples
 from dgl_merc.corpus.readers.known import known_layouts
 from dgl_merc.corpus.readers.layout import Content
@@ -23,6 +26,7 @@ from dgl_merc.corpus.reading.content import describe, read_content
 from dgl_merc.errors import InputError
 
 OWN = {layout.name: layout for module in (iemocap, meld_tuples, cosmic) for layout in module.LAYOUTS}
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "layouts.md").read_text(encoding="utf-8")
 ALL = {**CASES, **MORE}
 LABELLED = [name for name in OWN if name != "comet"]
 LABELS = {"iemocap": iemocap.LABELS, "meld": EMOTIONS, "emorynlp": cosmic.EMORYNLP, "daily": cosmic.DAILYDIALOG}
@@ -78,6 +82,37 @@ def test_the_labels_tell_four_from_six(greatest, layout, tmp_path):
 
 def test_every_layout_has_a_case():
     assert {known.name for known in known_layouts()} == {case.split(":")[0] for case in ALL}
+
+
+def test_the_page_names_every_layout_and_map():
+    for known in known_layouts():
+        for name in (known.name, *known.label_maps):
+            assert f"`{name}`" in PAGE, name
+
+
+def test_the_commands_of_the_page(tmp_path, monkeypatch):
+    """All but the graphs and the fits, on files that are made here."""
+    monkeypatch.chdir(tmp_path)
+    for layout, name in (
+        ("meld-tuple", "MELD_features_raw1"),
+        ("iemocap", "IEMOCAP_features"),
+        ("cosmic-iemocap", "iemocap_features_roberta"),
+        ("comet", "iemocap_features_comet"),
+    ):
+        written(tmp_path, layout, content_of(layout, None)).rename(f"{name}.pkl")
+    MORE["mmsa:mosei"](tmp_path, rng())
+    folder = tmp_path / "emorynlp"
+    folder.mkdir()
+    MORE["emorynlp-folder"](folder, rng())
+    for split in SPLITS:
+        np.save(folder / f"roberta_{split}.npy", np.ones((6, 4)))
+    lines = [line for block in re.findall(r"```\n(.*?)```", PAGE, flags=re.DOTALL) for line in block.splitlines()]
+    lines += re.findall(r"`(dglmerc import \S+\.pkl [^`]+)`", PAGE)
+    asked = [shlex.split(line)[1:] for line in lines if line.startswith("dglmerc ") and line.split()[1] in ("import", "corpus")]
+    assert len(asked) == 7
+    for words in asked:
+        good(*words)
+    assert set(open_corpus(tmp_path / "iemocap").splits) == set(SPLITS)
 
 
 @pytest.mark.parametrize("layout", LABELLED)

@@ -91,7 +91,7 @@ def test_no_structure_breaks_a_reader(kind, monkeypatch, tmp_path):
             ends["read"] += 1
 
     read()
-    assert ends["a fault"] and ends["read"], f"vacuous: {ends}"
+    assert min(ends["a fault"], ends["read"]) > 0, f"vacuous: {ends}"
 
 
 def test_a_structure_that_grows_is_said_in_bounded_time():

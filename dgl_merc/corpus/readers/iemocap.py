@@ -137,7 +137,7 @@ def _layout(name: str, says: str, made: Tuple, four: bool | None = None) -> Layo
     def read(content: Content, _choices: Choices) -> Published:
         return read_iemocap(content, made)
 
-    return Layout(name, says, "pickle", recognise, read, {"four": _FOUR} if len(made.labels) == 4 else MAPS)
+    return Layout(name, says, "pickle", recognise, read, {} if len(made.labels) == 4 else MAPS)
 
 
 LAYOUTS = (

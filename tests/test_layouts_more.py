@@ -23,12 +23,12 @@ from layout_cases_more import (
     write_samples,
 )
 
+from dgl_merc.corpus.foreign.pickles import Record
 from dgl_merc.corpus.readers import published as module
 from dgl_merc.corpus.readers.known import known_layouts
 from dgl_merc.corpus.readers.layout import Content
 from dgl_merc.corpus.readers.published import read_published
 from dgl_merc.corpus.reading.content import describe
-from dgl_merc.corpus.reading.pickles import Record
 from dgl_merc.errors import InputError
 
 TINY = dict.fromkeys(("text", "audio", "visual", "sbert"), 2)

@@ -44,10 +44,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dgl_merc.corpus.foreign.pickles import Record
 from dgl_merc.corpus.readers.iemocap import IEMOCAP, LABELS, MAPS, actor, only_four, quirk, with_sessions
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published, Vectors
 from dgl_merc.corpus.reading.content import describe, shown
-from dgl_merc.corpus.reading.pickles import Record
 from dgl_merc.corpus.reading.plain import as_integers, as_list, as_strings, is_number, string
 from dgl_merc.corpus.reading.stacked import Held, stack
 from dgl_merc.corpus.targets import SPLITS, Target

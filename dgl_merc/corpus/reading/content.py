@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from dgl_merc.corpus.foreign.pickles import Record, read_pickle
 from dgl_merc.corpus.readers.layout import Content
 from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
-from dgl_merc.corpus.reading.pickles import Record, read_pickle
 from dgl_merc.errors import InputError, at
 
 __all__ = ["describe", "read_content", "read_json", "shown"]
@@ -41,11 +41,11 @@ def read_content(path: Path, records: Collection[str] = ()) -> Content:
     if begins.startswith(b"\x93NUMPY"):
         raise InputError(f"{at(path)}expected utterances, found one array; it goes with a table: dglmerc import table --features")
     if begins.startswith(_HDF5):
-        from dgl_merc.corpus.reading.hdf5 import read_hdf5
+        from dgl_merc.corpus.foreign.hdf5 import read_hdf5
 
         return Content(path, "hdf5", read_hdf5(path))
     if begins.startswith(_MAT):
-        from dgl_merc.corpus.reading.mat import read_mat
+        from dgl_merc.corpus.foreign.mat import read_mat
 
         return Content(path, "mat", read_mat(path))
     if path.suffix.lower() in _PICKLES or begins.startswith((b"\x80", *_COMPRESSED)):

@@ -11,10 +11,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from dgl_merc.corpus.reading.packed import contents
-from dgl_merc.corpus.reading.pickle_building import build
-from dgl_merc.corpus.reading.pickle_machine import Machine
-from dgl_merc.corpus.reading.pickle_terms import NotDataError, Record, admitted
+from dgl_merc.corpus.foreign.packed import contents
+from dgl_merc.corpus.foreign.pickle_building import build
+from dgl_merc.corpus.foreign.pickle_machine import Machine
+from dgl_merc.corpus.foreign.pickle_terms import NotDataError, Record, admitted
 from dgl_merc.errors import InputError, at
 
 __all__ = ["Record", "read_pickle"]

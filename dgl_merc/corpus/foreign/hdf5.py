@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dgl_merc.corpus.reading.packed import MOST_TIMES, SLACK, regular
+from dgl_merc.corpus.foreign.packed import MOST_TIMES, SLACK, regular
 from dgl_merc.errors import InputError, at
 
 __all__ = ["read_hdf5"]

@@ -27,7 +27,7 @@ __all__ = [
     "called",
     "find",
     "named",
-    "shown",
+    "printable",
 ]
 
 NUMBERS = frozenset({int, float, bool, type(None), complex})
@@ -152,7 +152,7 @@ def admitted(records: Collection[str]) -> dict[tuple[str, str], Global]:
     return table
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name from a file as a message may have it: printable, on one line, not long."""
     text = name[:80].encode("unicode_escape").decode("ascii")
     return text + ("…" if len(name) > 80 else "")
@@ -164,7 +164,7 @@ def find(table: Mapping[tuple[str, str], Global], module: Any, name: Any) -> Glo
         raise NotDataError("expected data only, found a global whose name is no text; nothing was run; do not trust this file")
     found = table.get((module, name))
     if found is None:
-        whole = shown(f"{module}.{name}")
+        whole = printable(f"{module}.{name}")
         raise NotDataError(f"expected data only, found {whole}: a pickle may run any code; nothing was run; {_advice(module)}")
     return found
 

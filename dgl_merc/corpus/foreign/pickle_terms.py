@@ -1,8 +1,9 @@
 """What a pickle may name, and the inert terms that stand for it until everything is read.
 
-A pickle is a program for a stack machine: it names functions of any module and calls them. Ours (:mod:`.pickle_machine`) looks a name up in
-``ADMITTED`` and nowhere else; it imports nothing and calls nothing. A call becomes a :class:`Made`, which only remembers its arguments;
-:mod:`.pickle_building` makes our own plain data of it, after the whole file was read and weighed.
+A pickle is a program for a stack machine: it names functions of any module and calls them. Ours
+(:mod:`dgl_merc.corpus.foreign.pickle_machine`) looks a name up in ``ADMITTED`` and nowhere else; it imports nothing and calls nothing. A
+call becomes a :class:`Made`, which only remembers its arguments; :mod:`dgl_merc.corpus.foreign.pickle_building` makes our own plain data of
+it, after the whole file was read and weighed.
 
 The names are those that Python 2.7 and 3, NumPy 1 and 2 and pandas 0.25 to 3 write; each was taken from what ``object.__reduce_ex__``
 returns there.

@@ -28,13 +28,14 @@ SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=Tr
 """Of random numbers."""
 
 
-def names(option: str) -> Callable[[click.Context, click.Parameter, str | None], tuple[str, ...]]:
-    """Reads ``a,b,c`` as names, each once; () where the option was not given."""
+def names(option: str, least: int = 1) -> Callable[[click.Context, click.Parameter, str | None], tuple[str, ...]]:
+    """Reads ``a,b,c`` as names, each once, ``least`` or more; () where the option was not given."""
 
     def read(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
         found = () if value is None else tuple(name.strip() for name in value.split(","))
-        if not all(found) or len(set(found)) != len(found):
-            raise InputError(f"{option}: expected different names with commas between them, found {value!r}")
+        if value is not None and (not all(found) or len(set(found)) != len(found) or len(found) < least):
+            many = "two or more " if least > 1 else ""
+            raise InputError(f"{option}: expected {many}different names with commas between them, found {value!r}")
         return found
 
     return read

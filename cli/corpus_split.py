@@ -19,8 +19,10 @@ __all__ = ["split"]
 @click.option(
     "--by", metavar="COLUMN", help="Split by a column that has one value for a whole dialogue; --dev and --test name values: A,B."
 )
-@click.option("--dev", metavar="F|A,B", help="Share of the utterances that become dev, 0 for none; with --by, values.  [default: 0.1]")
-@click.option("--test", metavar="F|A,B|keep", help="Likewise test; keep: test stays, dev is drawn from the others.  [default: keep]")
+@click.option(
+    "--dev", metavar="F|A,B", help="Share of the utterances that become dev, 0 for none; with --by, values.  [default: 0.1; none]"
+)
+@click.option("--test", metavar="F|A,B|keep", help="Likewise test; keep: test stays, and dev is taken from the others.  [default: keep]")
 @click.option("--group", metavar="COLUMN", help="Draw so that no value of it, such as speaker, is in two of the splits drawn.")
 @click.option("--target", metavar="NAME", help="Whose labels are spread evenly.  [default: the first]")
 @SEED
@@ -49,7 +51,7 @@ def split(
     check_out(out, [corpus], force=force)
     opened = open_corpus(corpus)
     if by:
-        made = split_by_column(opened, by, dev=_values(dev), test=_values(test))
+        made = split_by_column(opened, by, dev=_values(dev), test="keep" if test in (None, "keep") else _values(test))
     else:
         shares: dict[str, float | Literal["keep"]] = {"test": "keep" if test in (None, "keep") else _share("--test", test)}
         first = 0.1 if dev is None else _share("--dev", dev)

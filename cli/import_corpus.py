@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from dgl_merc.cli.corpus_shared import print_contents
+from dgl_merc.cli.corpus_shared import FORCE, OUT, names, print_contents
 from dgl_merc.errors import InputError, at
 from dgl_merc.files import check_free
 
 if TYPE_CHECKING:
     from dgl_merc.corpus import Corpus
+    from dgl_merc.corpus.readers.layout import Layout
 
 __all__ = ["import_corpus"]
 
@@ -39,19 +42,7 @@ def import_corpus() -> None:
     """
 
 
-def _names(_context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """``a,b,c`` as names."""
-    if value is None:
-        return ()
-    names = tuple(name.strip() for name in value.split(","))
-    if not all(names) or len(set(names)) != len(names) or len(names) < 2:
-        raise InputError(f"--{option.name}: expected two or more different names with commas between them, found {value!r}")
-    return names
-
-
-OUT = click.argument("out", type=click.Path(path_type=Path))
 ONE_SPLIT = click.option("--one-split", type=click.Choice(["train", "dev", "test"]), help="Put all utterances into one split.")
-FORCE = click.option("--force", is_flag=True, help="Replace the corpus in OUT.")
 _SHARED = (
     click.option(
         "--features",
@@ -73,7 +64,7 @@ _SHARED = (
     click.option(
         "--classes",
         metavar="A,B,C",
-        callback=_names,
+        callback=names("--classes", least=2),
         help="The emotions to learn, in this order; other labels become context.",
     ),
     click.option(
@@ -94,15 +85,41 @@ def shared_options(command: Command) -> Command:
 
 
 @import_corpus.command("layouts")
-def layouts() -> None:
-    """List the published layouts that `dglmerc import FILE OUT` knows."""
-    import pandas as pd
-
-    from dgl_merc.cli.console import print_table
+@click.argument("name", required=False)
+def layouts(name: str | None) -> None:
+    """List the published layouts that `dglmerc import FILE OUT` knows; of one, NAME, what its label maps do."""
     from dgl_merc.corpus.readers.known import known_layouts
 
-    rows = {known.name: {"what it is": known.says, "label maps": ", ".join(known.label_maps)} for known in known_layouts()}
-    print_table(pd.DataFrame.from_dict(rows, orient="index"), "layouts, recognised by their structure")
+    known = {layout.name: layout for layout in known_layouts()}
+    if name is None:
+        _print_list("Layouts (label maps of one: dglmerc import layouts NAME)", [(n, x.says) for n, x in known.items()])
+    elif name in known:
+        _print_list(f"{name}: {known[name].says}", _maps(known[name]) or [("no label maps", "the labels stay as they are")])
+    else:
+        raise InputError(f"NAME: expected one of `dglmerc import layouts`, found {name!r}")
+
+
+def _maps(layout: Layout) -> list[tuple[str, str]]:
+    """Label map -> the classes it leaves, and what becomes of every other label."""
+    labels = dict.fromkeys(label for mapping in layout.label_maps.values() for label in mapping)
+    rows = []
+    for number, (name, mapping) in enumerate(layout.label_maps.items()):
+        moved: dict[str, list[str]] = {}
+        for label in labels:
+            if (new := mapping.get(label, "context")) != label:
+                moved.setdefault(new, []).append(label)
+        said = "; ".join(f"{', '.join(old)} -> {new}" for new, old in moved.items())
+        rows.append((name, ", ".join(dict.fromkeys(mapping.values())) + (f" ({said})" if said else "") + ("" if number else " [default]")))
+    return rows
+
+
+def _print_list(title: str, rows: list[tuple[str, str]]) -> None:
+    """Names and what they mean beside them, as wide as the terminal."""
+    width, column = min(shutil.get_terminal_size().columns, 120), max(len(name) for name, _ in rows) + 4
+    click.echo(textwrap.fill(title, width))
+    for name, said in rows:
+        first = f"  {name}".ljust(column)
+        click.echo(textwrap.fill(said, width, initial_indent=first, subsequent_indent=" " * column, break_on_hyphens=False))
 
 
 @import_corpus.command("file")
@@ -110,12 +127,14 @@ def layouts() -> None:
 @OUT
 @click.option("--layout", metavar="NAME", help="What FILE is, where its structure alone does not say: one of `dglmerc import layouts`.")
 @click.option(
-    "--label-map", metavar="NAME", help="Which labels are merged or dropped: one of the layout's maps, see `dglmerc import layouts`."
+    "--label-map",
+    metavar="NAME",
+    help="Which labels are merged or dropped: one of the layout's maps; `dglmerc import layouts NAME` says what each does.",
 )
 @shared_options
 @ONE_SPLIT
 def file(file: Path, out: Path, *, force: bool, **options: Any) -> None:
-    """Import FILE (or a folder) as published: a pickle, HDF5, MAT or CSV file of a known layout.
+    """Import FILE as published: a pickle, CSV or JSON of a known layout, or a folder of them.
 
     It is recognised by its structure. Pickles are read as data: whatever would run code is refused. `--features
     MODALITY=file:ARRAY` takes other arrays of the file than the layout does by itself.
@@ -222,7 +241,9 @@ def _write(corpus: Corpus, out: Path, *, force: bool) -> None:
     from dgl_merc.corpus.summary import shared_speakers
 
     saved = save_corpus(corpus, out, force=force)
-    print_contents(saved, [*saved.notes, f"speakers: {shared_speakers(saved)} occur in more than one split"])
+    widths = ", ".join(f"{name} {modality.width}" for name, modality in saved.modalities.items())
+    features = [f"features: {widths} numbers an utterance"] if widths else []
+    print_contents(saved, [*saved.notes, *features, f"speakers: {shared_speakers(saved)} occur in more than one split"])
     _print_ceilings(saved.source.get("ceilings") or {})
     print_line(f"Written to {out}")
 

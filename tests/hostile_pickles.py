@@ -326,7 +326,7 @@ QUIET = {"builtins.id", "open", "mmap.__new__", "object.__getattr__", "gc.get_ob
 
 def main(folder: Path) -> None:
     """Read every case in ``folder``; print a JSON object: case -> [message, audit events, new modules]; and the peak memory."""
-    from dgl_merc.corpus.reading.pickles import read_pickle
+    from dgl_merc.corpus.foreign.pickles import read_pickle
     from dgl_merc.errors import InputError
 
     paths = sorted(folder.glob("*.pkl"))

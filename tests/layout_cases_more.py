@@ -1,4 +1,6 @@
-"""Files of published layouts, made here: MMSA's and MulT's, COGMEN's, EmoryNLP's. ``CASES``: LAYOUT or LAYOUT:VARIANT -> what writes one.
+"""Files of published layouts, made here: MELD's official CSVs, MMSA's and MulT's, COGMEN's, EmoryNLP's.
+
+``CASES``: LAYOUT or LAYOUT:VARIANT -> what writes one into a folder.
 
 Sizes, dtypes, keys and containers are as published (see the readers' docstrings); there are few dialogues. Every number says whose it is.
 """
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 from pickled import pickled
 
-from dgl_merc.corpus import Corpus
+from dgl_merc.corpus import SPLITS, Corpus
 
 __all__ = [
     "CASES",
@@ -32,11 +34,13 @@ __all__ = [
     "mult_value",
     "samples_value",
 ]
-__all__ += ["by_id", "rng", "vectors", "write_emorynlp", "write_json", "write_samples", "written"]
+__all__ += ["by_id", "rng", "small_meld", "vectors", "write_emorynlp", "write_json", "write_samples", "written"]
 
 Rng = np.random.Generator
 EMOTIONS = ("neutral", "joyful", "peaceful", "powerful", "scared", "mad", "sad")
 HEADER = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode", "Start_Time", "End_Time")
+MELD_HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
+MELD_LABELS = ("joy", "anger", "neutral", "sadness")
 SBERT = "sbert_sentence_embeddings"
 SIZES = {"train": (3, 2, 4), "valid": (2,), "test": (1, 3)}
 """Split -> clips of each video."""
@@ -100,6 +104,18 @@ def emorynlp_json_folder(folder: Path, rng: Rng) -> Path:
     """All three, an episode each."""
     for episode, split in enumerate(("trn", "dev", "tst"), start=1):
         write_json(folder / f"emotion-detection-{split}.json", emorynlp_rows(rng, {(1, episode, scene): 3 for scene in (1, 4)}))
+    return folder
+
+
+def small_meld(folder: Path) -> Path:
+    """Two dialogues of two utterances in each split; ids start again, with a gap; vectors say where they belong."""
+    for number, split in enumerate(SPLITS):
+        rows = [MELD_HEADER]
+        for k in range(4):
+            label = MELD_LABELS[(k + number) % 4]
+            rows.append(f'{k + 1},Line {k},Ann{k % 2},{label},positive,{k // 2},{3 * (k % 2)},1,2,"00:00:0{k},500","00:00:0{k},900"')
+        (folder / f"{split}_sent_emo.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        np.save(folder / f"{split}.npy", np.arange(4, dtype=np.float32)[:, None] + 10 * number)
     return folder
 
 
@@ -224,6 +240,7 @@ MOSEI = {"text": (50, 768), "audio": (500, 74), "vision": (375, 35)}
 SIMS = {"text": (39, 768), "audio": (400, 33), "vision": (55, 709)}
 
 CASES: dict[str, Callable[[Path, Rng], Path]] = {
+    "meld": lambda folder, rng: small_meld(folder),
     "emorynlp": lambda folder, rng: write_emorynlp(folder / "emorynlp_dev_final.csv", emorynlp_rows(rng, {(1, 15, 6): 4})),
     "emorynlp-folder": emorynlp_folder,
     "emorynlp-json": lambda folder, rng: write_json(folder / "emotion-detection-tst.json", emorynlp_rows(rng, {(1, 15, 6): 4})),

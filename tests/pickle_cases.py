@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgl_merc.corpus.reading.pickles import read_pickle
+from dgl_merc.corpus.foreign.pickles import read_pickle
 from dgl_merc.errors import InputError
 
 

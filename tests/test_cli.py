@@ -311,7 +311,7 @@ FAULTS: dict[str, tuple[Change, tuple[str, ...], tuple[str, ...]]] = {
     "an unknown option": (fine, (*FIT, "--epochs", "3"), ("No such option '--epochs'", "(see dglmerc fit --help)")),
     "an unknown option of the group": (fine, ("--fast", "fit"), ("No such option '--fast'", "(see dglmerc --help)")),
     "an unknown command": (fine, ("train",), ("No such command 'train'", "(see dglmerc --help)")),
-    "an unknown command of import": (fine, ("import", "iemocap"), ("Missing argument 'OUT'", "(see dglmerc import")),
+    "a file to import and nowhere to": (fine, ("import", "iemocap"), ("Missing argument 'OUT'", "(see dglmerc import file --help)")),
     "a negative seed": (fine, (*FIT, "--seed", "-1"), ("'--seed'",)),
     "no threads": (fine, (*FIT, "--threads", "0"), ("'--threads'",)),
 }  # fmt: skip

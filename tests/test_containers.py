@@ -16,8 +16,8 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from dgl_merc.corpus.reading.hdf5 import read_hdf5
-from dgl_merc.corpus.reading.mat import read_mat
+from dgl_merc.corpus.foreign.hdf5 import read_hdf5
+from dgl_merc.corpus.foreign.mat import read_mat
 from dgl_merc.errors import InputError
 
 TEXT = h5py.string_dtype()

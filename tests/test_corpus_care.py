@@ -223,6 +223,20 @@ def test_splits_by_a_column(corpus):
     }
 
 
+def test_splits_by_a_column_leave_test_alone(corpus):
+    split = corpus.utterances["split"]
+    found = split_by_column(corpus, "session", dev=["Ses1"])
+    ours = found.utterances["session"] == "Ses1"
+    was = split == "test"
+    assert (was & ours).any(), "vacuous: nothing of the dev asked for is in test"
+    assert (found.utterances["split"] == np.select([was, ours], ["test", "dev"], "train")).all()
+    assert found.source["steps"][-1]["test"] == "keep"
+    assert "by session, test as it was: " in found.notes[-1]
+    all_test = split_by_column(corpus, "session", test=["Ses2"])
+    with pytest.raises(InputError, match="session: expected each value once and among Ses0, Ses1, outside of test, found 'Ses2'"):
+        split_by_column(all_test, "session", dev=["Ses2"], test="keep")
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

@@ -245,6 +245,9 @@ def test_split_merge_and_sample(folder, tmp_path, corpus):
     good("corpus", "split", folder, tmp_path / "by", "--by", "session", "--dev", "Ses1", "--test", "Ses2")
     made = open_corpus(tmp_path / "by", check="full")
     assert (made.utterances["split"] == "dev").tolist() == (corpus.utterances["session"] == "Ses1").tolist()
+    good("corpus", "split", folder, tmp_path / "kept", "--by", "session", "--dev", "Ses1", "--test", "keep")
+    kept = open_corpus(tmp_path / "kept", check="full").utterances["split"]
+    assert ((kept == "test") == (corpus.utterances["split"] == "test")).all()
     for part, splits in (("a", ["train"]), ("b", ["dev", "test"])):
         good("corpus", "sample", folder, tmp_path / part, "--fraction", 1, *(w for s in splits for w in ("--split", s)))
     lines = good("corpus", "merge", tmp_path / "a", tmp_path / "b", tmp_path / "ab")

@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pickle_cases import assert_same, read, refused, tables
 
-from dgl_merc.corpus.reading import pickle_building
-from dgl_merc.corpus.reading.pickle_terms import ADMITTED
-from dgl_merc.corpus.reading.pickles import read_pickle
+from dgl_merc.corpus.foreign import pickle_building
+from dgl_merc.corpus.foreign.pickle_terms import ADMITTED
+from dgl_merc.corpus.foreign.pickles import read_pickle
 from dgl_merc.errors import InputError
 
 

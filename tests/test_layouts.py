@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cli_cases import good
 from layout_cases import CASES, DAILYDIALOG, IEMOCAP, MELD, ROBERTA, SURE, content_of, written
+from layout_cases_more import CASES as MORE
 from pickled import pickled
 
-from dgl_merc.corpus import Corpus
-from dgl_merc.corpus.readers import cosmic, iemocap, meld_tuples
+from dgl_merc.corpus import SPLITS, Corpus, open_corpus
+from dgl_merc.corpus.readers import cosmic, emorynlp, iemocap, meld_tuples
 from dgl_merc.corpus.readers.known import known_layouts
 from dgl_merc.corpus.readers.layout import Content
 from dgl_merc.corpus.readers.meld import EMOTIONS
@@ -22,10 +26,13 @@ from dgl_merc.corpus.reading.content import describe, read_content
 from dgl_merc.errors import InputError
 
 OWN = {layout.name: layout for module in (iemocap, meld_tuples, cosmic) for layout in module.LAYOUTS}
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "layouts.md").read_text(encoding="utf-8")
+ALL = {**CASES, **MORE}
 LABELLED = [name for name in OWN if name != "comet"]
 LABELS = {"iemocap": iemocap.LABELS, "meld": EMOTIONS, "emorynlp": cosmic.EMORYNLP, "daily": cosmic.DAILYDIALOG}
 NO_DEV = "no dev split, as published: dglmerc corpus split OUT NEW --dev .1 --test keep makes one of train (or --by session --dev Ses04 --test keep)"
 LOCAL = "speakers are numbered within each dialogue: who speaks in two of them is not known"
+BARE = "no features: without some there is no graph; --features text=FILE.npy adds them by row"
 MEAN = "text is roberta_mean, the mean of roberta1 to roberta4; --features text=file:roberta1 takes the last layer"
 
 
@@ -43,10 +50,11 @@ def rows_of(corpus: Corpus, modality: str) -> dict[tuple[str, int], np.ndarray]:
     return dict(zip(zip(there["dialogue_id"], there["position"], strict=True), corpus.features[modality], strict=True))
 
 
-@pytest.mark.parametrize("layout", CASES)
-def test_a_file_is_recognised_by_one_layout(layout, tmp_path):
-    content = read_content(CASES[layout](tmp_path, rng()))
-    assert [known.name for known in known_layouts() if known.kind == content.kind and known.recognise(content)] == [layout]
+@pytest.mark.parametrize("case", ALL)
+def test_a_file_is_recognised_by_one_layout(case, tmp_path):
+    layouts = known_layouts()
+    content = read_content(ALL[case](tmp_path, rng()), records={name for known in layouts for name in known.records})
+    assert [known.name for known in layouts if known.kind == content.kind and known.recognise(content)] == [case.split(":")[0]]
 
 
 def test_what_is_nearly_a_layout_is_none(tmp_path):
@@ -73,7 +81,38 @@ def test_the_labels_tell_four_from_six(greatest, layout, tmp_path):
 
 
 def test_every_layout_has_a_case():
-    assert set(OWN) <= set(CASES)
+    assert {known.name for known in known_layouts()} == {case.split(":")[0] for case in ALL}
+
+
+def test_the_page_names_every_layout_and_map():
+    for known in known_layouts():
+        for name in (known.name, *known.label_maps):
+            assert f"`{name}`" in PAGE, name
+
+
+def test_the_commands_of_the_page(tmp_path, monkeypatch):
+    """All but the graphs and the fits, on files that are made here."""
+    monkeypatch.chdir(tmp_path)
+    for layout, name in (
+        ("meld-tuple", "MELD_features_raw1"),
+        ("iemocap", "IEMOCAP_features"),
+        ("cosmic-iemocap", "iemocap_features_roberta"),
+        ("comet", "iemocap_features_comet"),
+    ):
+        written(tmp_path, layout, content_of(layout, None)).rename(f"{name}.pkl")
+    MORE["mmsa:mosei"](tmp_path, rng())
+    folder = tmp_path / "emorynlp"
+    folder.mkdir()
+    MORE["emorynlp-folder"](folder, rng())
+    for split in SPLITS:
+        np.save(folder / f"roberta_{split}.npy", np.ones((6, 4)))
+    lines = [line for block in re.findall(r"```\n(.*?)```", PAGE, flags=re.DOTALL) for line in block.splitlines()]
+    lines += re.findall(r"`(dglmerc import \S+\.pkl [^`]+)`", PAGE)
+    asked = [shlex.split(line)[1:] for line in lines if line.startswith("dglmerc ") and line.split()[1] in ("import", "corpus")]
+    assert len(asked) == 7
+    for words in asked:
+        good(*words)
+    assert set(open_corpus(tmp_path / "iemocap").splits) == set(SPLITS)
 
 
 @pytest.mark.parametrize("layout", LABELLED)
@@ -139,12 +178,11 @@ def test_notes(tmp_path):
     assert found["iemocap"] == [NO_DEV, quirk]
     assert found["iemocap-4"] == [NO_DEV]
     assert found["iemocap-roberta"][:2] == [MEAN, NO_DEV]
-    bare = "no features: without some there is no graph; --features text=FILE.npy adds them by row"
-    assert found["cosmic-iemocap-text"] == [quirk, bare]
+    assert found["cosmic-iemocap-text"] == [quirk, BARE]
     assert found["meld-text-audio"] == [LOCAL, dev, order]
     assert found["meld-tuple"] == [LOCAL, dev, "the last item, a dict of 8, is not read, as no published loader reads it"]
     assert found["cosmic-meld"] == [MEAN, LOCAL, order]
-    assert found["cosmic-emorynlp-text"] == found["cosmic-dailydialog-text"] == [LOCAL, bare]
+    assert found["cosmic-emorynlp-text"] == found["cosmic-dailydialog-text"] == [LOCAL, BARE]
 
 
 def test_the_same_content_has_the_same_hash(tmp_path):
@@ -181,6 +219,7 @@ def test_emorynlp_has_three_sentiments(tmp_path):
     items = content_of("cosmic-emorynlp", rng(), lengths=(7, 2, 2, 2))
     numbers = [label for labels in items["emotion"].values() for label in labels]
     assert set(numbers) == set(range(7))
+    assert set(cosmic.EMORYNLP) == set(emorynlp.EMOTIONS)
     corpus = read_published(written(tmp_path, "cosmic-emorynlp", items), label_map="three")
     three = {**dict.fromkeys((1, 4, 6), "negative"), 3: "neutral", **dict.fromkeys((0, 2, 5), "positive")}
     assert corpus.label_names("emotion").tolist() == [three[number] for number in numbers]

@@ -47,7 +47,7 @@ for _ in range(2000):
 FAULTS = {
     "label too great": (_put("emotion", 6, 1), f"dialogue {A}, utterance {A}_M001: emotion: expected a whole number from 0 to 5, found 6"),
     "label below": (_put("emotion", -1, 1), f"utterance {A}_M001: emotion: expected a whole number from 0 to 5, found -1"),
-    "label as text": (_put("emotion", "1", 1), 'emotion: expected a whole number from 0 to 5, found "1"'),
+    "label as text": (_put("emotion", "1", 1), "emotion: expected a whole number from 0 to 5, found '1'"),
     "label as truth": (_put("emotion", True, 1), "emotion: expected a whole number from 0 to 5, found True"),
     "huge label": (_put("emotion", 10**9999, 1), "emotion: expected a whole number from 0 to 5, found a whole number of 33216 bits"),
     "label array": (_put("emotion", np.array(3.0), None, B), f"{B}: emotion: expected at least one utterance, found an array float64 []"),
@@ -67,9 +67,9 @@ FAULTS = {
     "complex": (_put("audio", np.ones(1582, complex), 1), "audio: expected a vector of real numbers, found an array complex128 [1582]"),
     "a cube": (_put("audio", np.ones((2, 3, 4))), f"dialogue {A}: audio: expected real numbers [2, width], found an array float64 [2, 3, 4]"),
     "numbers for vectors": (_put("audio", np.ones(3), None, B), f"dialogue {B}: audio: expected real numbers [3, width], found an array float64 [3]"),
-    "vectors as text": (_put("audio", "no", None, B), f'dialogue {B}: audio: expected a list with one entry an utterance, found "no"'),
+    "vectors as text": (_put("audio", "no", None, B), f"dialogue {B}: audio: expected a list with one entry an utterance, found 'no'"),
     "NaN": (_put("text", np.full(100, np.nan), 0), "text: expected finite numbers"),
-    "speaker": (_put("speakers", "X", 1), f"utterance {A}_M001: speakers: expected 'M' or 'F', found \"X\""),
+    "speaker": (_put("speakers", "X", 1), f"utterance {A}_M001: speakers: expected 'M' or 'F', found 'X'"),
     "sentence": (_put("sentences", None, 1), f"utterance {A}_M001: sentences: expected text, found None"),
     "half a character": (_put("sentences", "a\ud800", 1), "sentences: expected text that a file can hold, found half a character"),
     "same id twice": (_put("ids", f"{A}_F000", 1), f"dialogue {A}, utterance {A}_F000: expected every utterance once"),
@@ -79,7 +79,7 @@ FAULTS = {
     "unknown in a split": (_set("test", ["Ses05F_impro99"]), "dialogue Ses05F_impro99: expected utterances of this dialogue of test, found none"),
     "a list in a split": (_set("test", [[B]]), "test: expected names of dialogues, found a list of 1"),
     "no split": (lambda items: items.update(train=[], test=[]), "expected at least one dialogue in a split, found none"),
-    "name": (lambda items: items["emotion"].update({"dialogue 7": [1]}), 'emotion: expected names of dialogues as IEMOCAP has them, found "dialogue 7"'),
+    "name": (lambda items: items["emotion"].update({"dialogue 7": [1]}), "emotion: expected names of dialogues as IEMOCAP has them, found 'dialogue 7'"),
     "key": (lambda items: items["emotion"].update({(1, 2): [1]}), "emotion: expected names of dialogues as IEMOCAP has them, found a tuple of 2"),
 }  # fmt: skip
 
@@ -148,7 +148,8 @@ def test_describing_hostile_content_ends():
     assert describe(wide).startswith("a list of 12: a list of 12")
     assert describe(nested, 1).startswith("a dict of 3 (1: a dict of 3")
     assert describe({10**9999: 1}) == "a dict of 1 (a whole number of 33216 bits: int)"
-    assert shown("x" * 10**6) == f'"{"x" * 35}..."'
+    assert shown("x" * 10**6) == f"'{'x' * 35}'..."
+    assert shown("a\nb\x1b[2J\udc80é") == r"'a\nb\x1b[2J\udc80é'"
 
 
 # --- fuzz -------------------------------------------------------------------------------------------------------------

@@ -116,6 +116,12 @@ def test_each_room_knows_only_the_rooms_to_its_left(name):
             assert its <= mine, f"{name} imports {other}, a room to its right"
 
 
+def test_what_reads_files_of_strangers_stands_alone():
+    for name in (name for name in MODULES if name.startswith("dgl_merc.corpus.foreign.")):
+        ours = [other for other in imported(name) if other.split(".")[0] == "dgl_merc"]
+        assert all(other == "dgl_merc.errors" or other.startswith("dgl_merc.corpus.foreign") for other in ours), name
+
+
 def test_every_folder_is_a_room():
     assert {name.split(".")[1] for name in PACKAGES if "." in name} == {r for rooms in ROOMS for r in rooms}
     assert {name.split(".")[1] for name in MODULES if name.count(".") == 1 and name not in PACKAGES} == COMMON

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 from pickle_cases import assert_same, read, refused, tables
 
-from dgl_merc.corpus.reading import pickle_building, pickle_machine
-from dgl_merc.corpus.reading.pickle_terms import ADMITTED
-from dgl_merc.corpus.reading.pickles import Record, read_pickle
+from dgl_merc.corpus.foreign import pickle_building, pickle_machine
+from dgl_merc.corpus.foreign.pickle_terms import ADMITTED
+from dgl_merc.corpus.foreign.pickles import Record, read_pickle
 from dgl_merc.errors import InputError
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

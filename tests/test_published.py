@@ -109,7 +109,7 @@ def test_other_arrays_maps_and_classes(toys):
 FAULTS = {
     "array": ({"features": ["text=file:two"]}, "--features text=file:two: expected arrays of the file, found 'two'; it has one, some, other, unused"),
     "layout": ({"layout": "doll"}, "--layout: expected one of toy, plain-toy, table, found 'doll'"),
-    "other layout": ({"layout": "plain-toy"}, 'toys.pkl: expected the layout plain-toy, found a dict of 1 ("toy": int)'),
+    "other layout": ({"layout": "plain-toy"}, "toys.pkl: expected the layout plain-toy, found a dict of 1 ('toy': int)"),
     "map": ({"label_map": "ten"}, "--label-map: expected one that toy has (all, two), found 'ten'"),
     "classes": ({"classes": ["sad", "xxx"]}, "--classes: expected labels among hap, exc, sad, found 'xxx'"),
     "modality": ({"label_only_where": ["noise"]}, "--label-only-where noise: expected a modality among text, face"),
@@ -130,7 +130,7 @@ def test_what_no_layout_or_several_fit(toys, tmp_path):
         read_published(several)
     assert read_published(several, layout="plain-toy").source["options"]["layout"] == "plain-toy"
     other = pickled(tmp_path / "other.pkl", (["x"], {"id": np.zeros((2, 3))}, 5))
-    said = r'expected one of the layouts toy, plain-toy, table, found a tuple of 3: a list of 1, a dict of 1 \("id": an array float64 \[2, 3\]\), int; '
+    said = r"expected a published layout \(dglmerc import layouts lists them\), found a tuple of 3: a list of 1, a dict of 1 \('id': an array float64 \[2, 3\]\), int; "
     with pytest.raises(InputError, match=said):
         read_published(other)
     np.save(tmp_path / "x.npy", np.zeros(3))
@@ -153,10 +153,24 @@ def test_the_command(toys, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_the_list(toys, monkeypatch):
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_list(columns, toys, monkeypatch):
     monkeypatch.setattr(known, "known_layouts", module.known_layouts)
-    said = "\n".join(good("import", "layouts"))
-    assert all(word in said for word in ("plain-toy", "toys by day", "all, two"))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = good("import", "layouts")
+    assert lines[-3:] == ["  toy        toys as a dict", "  plain-toy  toys by day", "  table      not of pickles"]
+    assert good("import", "layouts", "toy") == [
+        "toy: toys as a dict",
+        "  all  hap, exc, sad [default]",
+        "  two  happy, sad (hap, exc -> happy)",
+    ]
+    assert good("import", "layouts", "plain-toy")[-1] == "  no label maps  the labels stay as they are"
+    assert_one_line(dglmerc("import", "layouts", "doll"), "NAME: expected one of `dglmerc import layouts`, found 'doll'")
+    monkeypatch.undo()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert max(map(len, good("import", "layouts"))) <= columns
+    said = " ".join(" ".join(good("import", "layouts", "iemocap")).split())
+    assert " four happy, sad, neutral, angry (excited -> happy; frustrated -> context) four-unmerged " in said
 
 
 def test_a_corpus_without_features_waits_for_some(toys, tmp_path, monkeypatch):

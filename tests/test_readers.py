@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layout_cases_more import small_meld
 
 from dgl_merc.corpus import SPLITS, Corpus, open_corpus, save_corpus
 from dgl_merc.corpus.readers.meld import EMOTIONS, SENTIMENTS, read_meld
@@ -139,21 +140,6 @@ def test_the_imported_corpus_survives_the_disk(five: Corpus, tmp_path: Path) -> 
 
 
 # --- a small MELD, made here ------------------------------------------------------------------------------------------
-
-HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
-LABELS = ("joy", "anger", "neutral", "sadness")
-
-
-def small_meld(folder: Path) -> Path:
-    """Two dialogues of two utterances in each split; ids start again, with a gap; vectors say where they belong."""
-    for number, split in enumerate(SPLITS):
-        rows = [HEADER]
-        for k in range(4):
-            label = LABELS[(k + number) % 4]
-            rows.append(f'{k + 1},Line {k},Ann{k % 2},{label},positive,{k // 2},{3 * (k % 2)},1,2,"00:00:0{k},500","00:00:0{k},900"')
-        (folder / f"{split}_sent_emo.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-        np.save(folder / f"{split}.npy", np.arange(4, dtype=np.float32)[:, None] + 10 * number)
-    return folder
 
 
 def archive(path: Path, **changes: object) -> Path:

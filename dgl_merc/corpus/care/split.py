@@ -32,14 +32,14 @@ Array = npt.NDArray[Any]
 _SWEEPS = 10
 
 
-def split_by_column(corpus: Corpus, column: str, *, dev: Sequence[str] = (), test: Sequence[str] = ()) -> Corpus:
+def split_by_column(corpus: Corpus, column: str, *, dev: Sequence[str] = (), test: Sequence[str] | Literal["keep"] = "keep") -> Corpus:
     """Dev and test are the dialogues with these values of a column; all others are train.
 
     Args:
         corpus: to split anew.
         column: one value for a whole dialogue, such as ``session``.
         dev: values; compared as text.
-        test: values.
+        test: values; or ``"keep"``: test stays as it is, and dev is taken from the others.
 
     Raises:
         InputError: no such column, a dialogue with several values or none, a value that is not there or named twice, or no dialogue left.
@@ -53,15 +53,20 @@ def split_by_column(corpus: Corpus, column: str, *, dev: Sequence[str] = (), tes
         row = corpus.utterances.iloc[wrong[0]]
         place = at(where(corpus), dialogue=row["dialogue_id"], utterance=row["position"])
         raise InputError(f"{place}expected one {column} for the whole dialogue, found {cells[wrong[0]]}; split by another column")
-    known = sorted(set(value.tolist()))
-    for asked in (*dev, *test):
-        if asked not in known or [*dev, *test].count(asked) > 1:
-            some = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-            raise InputError(f"{at(where(corpus))}{column}: expected each value once and among {some}, found {asked!r}")
-    splits = np.select([np.isin(value, list(dev)), np.isin(value, list(test))], ["dev", "test"], "train").astype(object)
-    if not (splits == "train").any() or not (dev or test):
-        raise InputError(f"{at(where(corpus))}{column}: expected values for dev or test, and others for train, found {', '.join(known)}")
-    return _with_splits(corpus, splits, {"command": "split", "by": column, "dev": list(dev), "test": list(test)}, f"by {column}")
+    kept = test == "keep"
+    stays = (corpus.splits == "test") & kept
+    named = [*dev, *(() if kept else test)]
+    known = sorted(set(value[~stays].tolist()))
+    some = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    for asked in named:
+        if asked not in known or named.count(asked) > 1:
+            beside = ", outside of test" if asked in value[stays] else ""
+            raise InputError(f"{at(where(corpus))}{column}: expected each value once and among {some}{beside}, found {asked!r}")
+    splits = np.select([stays, np.isin(value, list(dev)), np.isin(value, named)], ["test", "dev", "test"], "train").astype(object)
+    if not (splits == "train").any() or not named:
+        raise InputError(f"{at(where(corpus))}{column}: expected values for dev or test, and others for train, found {some}")
+    step = {"command": "split", "by": column, "dev": list(dev), "test": test if kept else list(test)}
+    return _with_splits(corpus, splits, step, f"by {column}" + (", test as it was" if kept else ""))
 
 
 def split_by_draw(

@@ -147,8 +147,7 @@ def files_of_folder(content: Content, choices: Choices, files: Mapping[str, str]
             f"{at(content.path)}expected one of EmoryNLP's {what} for each of {', '.join(SPLITS)}, found none for {', '.join(missing)}; "
             "import a single file by its own name"
         )
-    if choices.one_split:
-        raise InputError(f"{at(content.path)}--one-split: expected a single file, found a folder whose files are named by their splits")
+    choices.refuse_split(content.path)
     return {split: content.path / files[split] for split in SPLITS}
 
 

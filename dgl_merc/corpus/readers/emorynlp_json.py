@@ -24,7 +24,7 @@ import pandas as pd
 
 from dgl_merc.corpus.readers.emorynlp import MAPS, emotion_of, files_of_folder, named_files, published, split_of_file, together
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published
-from dgl_merc.corpus.reading.content import describe, read_json
+from dgl_merc.corpus.reading.content import describe, read_json, shown
 from dgl_merc.corpus.reading.plain import as_strings
 from dgl_merc.errors import InputError, at
 
@@ -84,14 +84,12 @@ def _row(path: Path, value: Any) -> dict[str, object]:
     said = value["utterance_id"]
     found = _ID.fullmatch(said) if isinstance(said, str) else None
     if not found:
-        raise InputError(
-            f"{at(path)}expected an utterance_id as s01_e02_c01_u002, found {f'{said[:40]!r}' if isinstance(said, str) else describe(said)}"
-        )
+        raise InputError(f"{at(path)}expected an utterance_id as s01_e02_c01_u002, found {shown(said)}")
     place = at(path, dialogue=found["scene"], utterance=found[5])
     try:
         emotion = emotion_of(value["emotion"] or "") if isinstance(value["emotion"], str | None) else emotion_of(describe(value["emotion"]))
     except ValueError:
-        raise InputError(f"{place}expected one of EmoryNLP's emotions, found {str(value['emotion'])[:40]!r}") from None
+        raise InputError(f"{place}expected one of EmoryNLP's emotions, found {shown(value['emotion'])}") from None
     if not isinstance(value["transcript"], str):
         raise InputError(f"{place}transcript: expected a string, found {describe(value['transcript'])}")
     season, episode, scene, number = (int(piece) for piece in found.groups()[1:])

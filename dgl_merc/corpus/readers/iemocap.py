@@ -51,15 +51,18 @@ how the loaders use them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published
 from dgl_merc.corpus.readers.tuples import ROBERTA, Opened, Tuple, fits
+from dgl_merc.corpus.reading.plain import is_list, is_number
 
-__all__ = ["IEMOCAP", "LABELS", "LAYOUTS", "MAPS", "actor", "read_iemocap"]
+__all__ = ["IEMOCAP", "LABELS", "LAYOUTS", "MAPS", "actor", "only_four", "quirk", "read_iemocap", "with_sessions"]
 
 LABELS = ("happy", "sad", "neutral", "angry", "excited", "frustrated")
 """In the order of their indices."""
@@ -73,7 +76,7 @@ MAPS = {
     "four-all": {**_FOUR, "excited": "happy", "frustrated": "sad"},
 }
 """The field's label maps."""
-IEMOCAP = re.compile(r"(?P<session>Ses0[1-5])[FM]_(?P<kind>impro|script)\w{1,16}")
+IEMOCAP = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w{1,16}")
 """What a dialogue is called."""
 _NO_DEV = (
     "no dev split, as published: dglmerc corpus split OUT NEW --dev .1 --test keep makes one of train "
@@ -98,37 +101,43 @@ def _items(text: tuple[str, ...], modality: str, labels: tuple[str, ...] = LABEL
 def read_iemocap(content: Content, made: Tuple) -> Published:
     """Any of IEMOCAP's tuples, with the columns that its dialogues' names say."""
     published = Opened(content, made).published()
-    table, names = published.table, published.table["dialogue_id"]
-    table["session"] = names.str.slice(0, 5)
-    table["scripted"] = names.str.slice(7, 13) == "script"
     notes = published.notes if "dev" in made.items else (*published.notes, _NO_DEV)
     if len(made.labels) == len(LABELS):
-        happy = int((table["emotion"] == "happy").sum())
-        notes += (
-            f"emotion: some of the {happy} happy are said to be utterances without agreement (xxx in the release; 53 in all of IEMOCAP)",
-        )
-    return replace(published, table=table, notes=notes)
+        notes += (quirk(published.table),)
+    return replace(published, table=with_sessions(published.table), notes=notes)
 
 
-def _only_four(emotions: dict[Any, Any]) -> bool:
-    """Whether no label is above 3. Looks at each list once, however often it is named."""
-    for entries in {id(entries): entries for entries in emotions.values()}.values():
-        if isinstance(entries, np.ndarray) and entries.dtype.kind in "iu":
-            if entries.size and entries.max() > 3:
+def with_sessions(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with what its dialogues' names say: session, and whether it was scripted."""
+    names = table["dialogue_id"]
+    return table.assign(session=names.str.slice(0, 5), scripted=names.str.slice(7, 13) == "script")
+
+
+def quirk(table: pd.DataFrame) -> str:
+    """What is known to be odd of the six labels, as a note."""
+    happy = int((table["emotion"] == "happy").sum())
+    return f"emotion: some of the {happy} happy are said to be utterances without agreement (xxx in the release; 53 in all of IEMOCAP)"
+
+
+def only_four(emotions: Iterable[Any]) -> bool:
+    """Whether no label of any dialogue is above 3. Looks at each list once, however often it is named."""
+    for entries in {id(entries): entries for entries in emotions}.values():
+        if isinstance(entries, np.ndarray) and entries.dtype.kind in "fiu":
+            if (entries > 3).any():
                 return False
-        elif isinstance(entries, list | tuple) and any(isinstance(label, int | np.integer) and label > 3 for label in entries):
+        elif is_list(entries) and any(is_number(label) and label > 3 for label in entries):
             return False
     return True
 
 
 def _layout(name: str, says: str, made: Tuple, four: bool | None = None) -> Layout:
     def recognise(content: Content) -> bool:
-        return fits(content, made) and (four is None or _only_four(content.value[2]) == four)
+        return fits(content, made) and (four is None or only_four(content.value[2].values()) == four)
 
     def read(content: Content, _choices: Choices) -> Published:
         return read_iemocap(content, made)
 
-    return Layout(name, says, "pickle", recognise, read, {"four": _FOUR} if len(made.labels) == 4 else MAPS)
+    return Layout(name, says, "pickle", recognise, read, {} if len(made.labels) == 4 else MAPS)
 
 
 LAYOUTS = (

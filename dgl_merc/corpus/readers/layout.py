@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_merc.corpus.targets import Target
+from dgl_merc.errors import InputError, at
 
 __all__ = ["Choices", "Content", "Layout", "Published", "Vectors"]
 
@@ -47,6 +48,15 @@ class Choices:
 
     one_split: str | None = None
 
+    def refuse_split(self, folder: Path) -> None:
+        """Of a folder whose files are named by their splits.
+
+        Raises:
+            InputError: the user names one.
+        """
+        if self.one_split:
+            raise InputError(f"{at(folder)}--one-split: expected a single file, found a folder whose files are named by their splits")
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -63,6 +73,14 @@ class Vectors:
     utterance: npt.NDArray[np.int64] | None = None
     why_absent: str = ""
     notes: tuple[str, ...] = ()
+
+    def owners(self, count: int) -> npt.NDArray[np.int64]:
+        """[R] the row of the file's table, of ``count``, that each vector belongs to."""
+        if self.utterance is not None:
+            return self.utterance
+        if len(self.values) != count:
+            raise AssertionError(f"a reader gave {len(self.values)} vectors for {count} utterances")
+        return np.arange(count)
 
 
 @dataclass(frozen=True)

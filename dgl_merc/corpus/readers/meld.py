@@ -82,8 +82,7 @@ def _is_folder(content: Content) -> bool:
 
 
 def _read(content: Content, choices: Choices) -> Published:
-    if choices.one_split:
-        raise InputError(f"{at(content.path)}--one-split: expected a single file, found a folder whose files are named by their splits")
+    choices.refuse_split(content.path)
     files = [read_csv(content.path / name) for name in _FILES]
     parts = [_part(file, split) for file, split in zip(files, SPLITS, strict=True)]
     table = pd.concat(parts, ignore_index=True)

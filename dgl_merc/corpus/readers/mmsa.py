@@ -56,7 +56,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published, Vectors
-from dgl_merc.corpus.reading.content import describe
+from dgl_merc.corpus.reading.content import describe, shown
 from dgl_merc.corpus.reading.plain import as_integers, as_list, as_numbers, as_strings, is_number, string
 from dgl_merc.corpus.reading.pooling import How, length_mask, pool
 from dgl_merc.corpus.targets import Target
@@ -115,7 +115,7 @@ def _read(content: Content, _choices: Choices, *, label: str) -> Published:
         **({"polarity": Target("classes", ANNOTATIONS)} if "polarity" in table else {}),
         **{name: Target("range", bounds=(low, high)) for name in _unimodal() if name in table},
     }
-    said = [f"sentiment: from {low:g} to {high:g}, as {'CH-SIMS' if sims else 'CMU-MOSI and CMU-MOSEI'} has it"]
+    said = [f"sentiment: from {low:g} to {high:g}, as {'CH-SIMS has' if sims else 'CMU-MOSI and CMU-MOSEI have'} it"]
     table, notes = _dialogues(table)
     modalities = {_SEQUENCES[name]: f"{name}_mean" for name in _SEQUENCES if f"{name}_mean" in arrays}
     return Published(_NAMES.get((widths[0], widths[1]), "MMSA"), table, targets, arrays, modalities, (*said, *notes))
@@ -163,14 +163,8 @@ def _clip(item: Any, where: str) -> tuple[str, str, float | None, float | None]:
     except ValueError:
         found = None
     if not found:
-        raise InputError(
-            f"{where}expected VIDEO$_$CLIP, VIDEO[CLIP] or the three (VIDEO, START, END), found {describe(item)} {_short(item)}"
-        )
+        raise InputError(f"{where}expected VIDEO$_$CLIP, VIDEO[CLIP] or the three (VIDEO, START, END), found {shown(item)}")
     return found["video"], found["clip"] or found["segment"], None, None
-
-
-def _short(item: Any) -> str:
-    return repr(item[:40]) if isinstance(item, str | bytes) else ""
 
 
 def _polarity(part: Mapping[str, Any], where: str) -> list[str | None] | None:
@@ -183,7 +177,7 @@ def _polarity(part: Mapping[str, Any], where: str) -> list[str | None] | None:
             )
             name = None if empty else item.lower() if isinstance(item, str) else describe(item)
             if name is not None and name not in ANNOTATIONS:
-                raise InputError(f"{where}annotations: number {number}: expected {', '.join(ANNOTATIONS)}, found {name[:40]!r}")
+                raise InputError(f"{where}annotations: number {number}: expected {', '.join(ANNOTATIONS)}, found {shown(item)}")
             made.append(name)
         return made
     if "classification_labels" not in part:

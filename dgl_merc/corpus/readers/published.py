@@ -45,7 +45,7 @@ def recognise(content: Content, layout: str | None = None) -> Layout:
     found = f"a folder with {', '.join(content.value[:8]) or 'no file'}" if content.kind == "folder" else describe(content.value)
     if fitting:
         raise InputError(f"{at(content.path)}fits several layouts, {', '.join(known.name for known in fitting)}; name one with --layout")
-    wanted = f"the layout {layout}" if layout else f"one of the layouts {', '.join(known.name for known in layouts)}"
+    wanted = f"the layout {layout}" if layout else "a published layout (dglmerc import layouts lists them)"
     raise InputError(f"{at(content.path)}expected {wanted}, found {found}; one's own conversations: dglmerc import table")
 
 
@@ -78,7 +78,7 @@ def read_published(
         InputError: any fault of the file; the message names dialogue and utterance.
     """
     specs = parse_specs(list(features)) if features else ()
-    content = read_content(path, records={name for known in known_layouts() for name in known.records})
+    content = _content(path)
     known = recognise(content, layout)
     published = known.read(content, Choices(one_split))
     if not published.targets:
@@ -116,10 +116,15 @@ def read_published(
     )
 
 
+def _content(path: Path) -> Content:
+    """What a file holds, with the classes that some layout names as plain fields."""
+    return read_content(path, records={name for known in known_layouts() for name in known.records})
+
+
 def _beside(spec: FeatureSpec, rows: Rows, folder: Path) -> Mapping[str, Callable[[], Vectors]]:
     """The arrays of another published file."""
     path = spec.resolve(folder)
-    content = read_content(path, records={name for known in known_layouts() for name in known.records})
+    content = _content(path)
     return moved(recognise(content).read(content, Choices("train")), rows, path)
 
 

@@ -44,10 +44,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dgl_merc.corpus.readers.iemocap import IEMOCAP, LABELS, MAPS, actor
+from dgl_merc.corpus.foreign.pickles import Record
+from dgl_merc.corpus.readers.iemocap import IEMOCAP, LABELS, MAPS, actor, only_four, quirk, with_sessions
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published, Vectors
-from dgl_merc.corpus.reading.content import describe
-from dgl_merc.corpus.reading.pickles import Record
+from dgl_merc.corpus.reading.content import describe, shown
 from dgl_merc.corpus.reading.plain import as_integers, as_list, as_strings, is_number, string
 from dgl_merc.corpus.reading.stacked import Held, stack
 from dgl_merc.corpus.targets import SPLITS, Target
@@ -99,12 +99,7 @@ def _is_iemocap(content: Content, *, four: bool) -> bool:
     first = _first(content)
     if first is None or not (isinstance(first["vid"], str) and IEMOCAP.fullmatch(first["vid"])):
         return False
-    labels = (label for part in content.value.values() for item in part for label in _plain((_fields(item) or {}).get("label")))
-    return four != any(is_number(label) and label > 3 for label in labels)
-
-
-def _plain(labels: Any) -> Any:
-    return labels if isinstance(labels, list | tuple) or (isinstance(labels, np.ndarray) and labels.ndim == 1) else ()
+    return only_four((_fields(item) or {}).get("label") for part in content.value.values() for item in part) == four
 
 
 def _is_mosei(content: Content) -> bool:
@@ -136,9 +131,7 @@ def _dialogues(content: Content) -> dict[str, tuple[str, Sample]]:
 
 def _table(content: Content, dialogues: Mapping[str, tuple[str, Sample]], *, iemocap: bool) -> tuple[pd.DataFrame, list[Any]]:
     """The utterances, and their labels as they stand in the file."""
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("dialogue_id", "speaker", "split", "text", *(("session", "scripted") if iemocap else ()))
-    }
+    columns: dict[str, list[Any]] = {name: [] for name in ("dialogue_id", "speaker", "split", "text")}
     labels: list[Any] = []
     for name, (split, fields) in dialogues.items():
         where = at(content.path, dialogue=name)
@@ -152,12 +145,10 @@ def _table(content: Content, dialogues: Mapping[str, tuple[str, Sample]], *, iem
             if len(found) != count:
                 raise InputError(f"{where}expected {count} {what}, as many as labels, found {len(found)}")
         if iemocap:
-            session = IEMOCAP.fullmatch(name)
-            if not session or not set(speakers) <= {"M", "F"}:
-                found_instead = repr(name[:40]) if not session else f"a speaker {min(set(speakers) - {'M', 'F'})[:40]!r}"
+            known = IEMOCAP.fullmatch(name)
+            if not known or not set(speakers) <= {"M", "F"}:
+                found_instead = shown(name) if not known else f"a speaker {shown(min(set(speakers) - {'M', 'F'}))}"
                 raise InputError(f"{where}expected a name as Ses01F_impro01 and speakers M and F, found {found_instead}")
-            columns["session"] += [session["session"]] * count
-            columns["scripted"] += [session["kind"] == "script"] * count
             columns["speaker"] += [actor(name, letter) for letter in speakers]
         else:
             columns["speaker"] += [name] * count
@@ -165,7 +156,8 @@ def _table(content: Content, dialogues: Mapping[str, tuple[str, Sample]], *, iem
         columns["split"] += [split] * count
         columns["text"] += texts
         labels += mine
-    return pd.DataFrame(columns), labels
+    table = pd.DataFrame(columns)
+    return with_sessions(table) if iemocap else table, labels
 
 
 def _read(content: Content, _choices: Choices, *, classes: tuple[str, ...]) -> Published:
@@ -179,7 +171,7 @@ def _read(content: Content, _choices: Choices, *, classes: tuple[str, ...]) -> P
     if classes:
         columns = {"emotion": _classes(labels, classes, content, table)}
         targets = {"emotion": Target("classes", classes)}
-        notes.append("happy: utterances on which the annotators did not agree stand among them in these pickles, and can't be told apart")
+        notes.append(quirk(table.assign(**columns)))
         if classes == FOUR:
             notes.append("no utterance is labelled excited or frustrated: such utterances are not in the file, and dialogues have gaps")
     elif isinstance(labels[0], list | tuple | np.ndarray):
@@ -210,8 +202,7 @@ def _classes(labels: list[Any], names: tuple[str, ...], content: Content, table:
     made = []
     for row, label in enumerate(labels):
         if not (is_number(label) and label in range(len(names))):
-            found = f"{label!r:.40}" if is_number(label) and -(2**63) <= label < 2**63 else describe(label)
-            raise InputError(f"{_at(content, table, row)}labels: expected a number from 0 to {len(names) - 1}, found {found}")
+            raise InputError(f"{_at(content, table, row)}labels: expected a number from 0 to {len(names) - 1}, found {shown(label)}")
         made.append(names[int(label)])
     return made
 

@@ -31,6 +31,7 @@ import pandas as pd
 
 from dgl_merc.corpus.readers.layout import Content, Published, Vectors
 from dgl_merc.corpus.reading.content import shown
+from dgl_merc.corpus.reading.plain import is_list, is_whole
 from dgl_merc.corpus.reading.stacked import Held, mean, refuse_repeats, sequence, stack
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at
@@ -82,7 +83,7 @@ def _digit(value: Any) -> str | None:
 
 
 def _one_hot(value: Any) -> str | None:
-    if not _is_list(value) or not 2 <= len(value) <= 64 or not all(isinstance(n, _NUMBER) and n in (0, 1) for n in value):
+    if not is_list(value) or not 2 <= len(value) <= 64 or not all(isinstance(n, _NUMBER) and n in (0, 1) for n in value):
         return None
     hot = [k for k, number in enumerate(value) if number == 1]
     return str(hot[0]) if len(hot) == 1 else None
@@ -114,13 +115,13 @@ def _looks_like(item: str, part: Any, made: Tuple) -> bool:
     key, entries = next(iter(part.items()))
     if not made.dialogue.fullmatch(_name(key) or ""):
         return False
-    if not _is_list(entries) or not len(entries):
+    if not is_list(entries) or not len(entries):
         return False
     first = entries[0]
     if item == "speakers":
         return SPEAKERS[made.speakers][1](first) is not None
     if item in ("emotion", "sentiment"):
-        return _whole(first)
+        return is_whole(first)
     if item == "sentences":
         return isinstance(first, str)
     if item == "ids":
@@ -128,19 +129,11 @@ def _looks_like(item: str, part: Any, made: Tuple) -> bool:
     return first is None or isinstance(first, list | tuple | np.ndarray)
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def _name(value: Any) -> str | None:
     """The name of a dialogue or an utterance: text that can be stored, or a whole number."""
     if isinstance(value, str):
         return str(value) if 0 < len(value) <= _LONGEST and value.strip() and value.isprintable() else None
-    return str(int(value)) if _whole(value) and abs(int(value)) < 2**63 else None
+    return str(int(value)) if is_whole(value) and abs(int(value)) < 2**63 else None
 
 
 @dataclass(frozen=True)
@@ -200,7 +193,7 @@ class Opened:
         """Of every utterance, a whole number from 0 to ``count`` - 1."""
         found: list[int] = []
         for dialogue, k, value in self._each(item):
-            if not _whole(value) or not 0 <= value < count:
+            if not is_whole(value) or not 0 <= value < count:
                 raise self._fault(item, dialogue, k, f"a whole number from 0 to {count - 1}", shown(value))
             found.append(int(value))
         return found
@@ -245,7 +238,7 @@ class Opened:
     def _dialogues(self, splits: Mapping[Any, str]) -> list[_Dialogue]:
         """Those in a split, in the order of the labels; without splits all."""
         found, outside, whole = [], [], not set(SPLITS) & set(self.items)
-        labels = [(id(entries), len(entries)) for entries in self.items[self.anchor].values() if _is_list(entries)]
+        labels = [(id(entries), len(entries)) for entries in self.items[self.anchor].values() if is_list(entries)]
         refuse_repeats(self.path, "utterances", labels, 2**22)
         for key, entries in self.items[self.anchor].items():
             name = _name(key)
@@ -256,7 +249,7 @@ class Opened:
             if key not in splits and not whole:
                 outside.append(name)
                 continue
-            if not _is_list(entries) or not len(entries):
+            if not is_list(entries) or not len(entries):
                 raise InputError(f"{at(self.path, dialogue=name)}{self.anchor}: expected at least one utterance, found {shown(entries)}")
             found.append(_Dialogue(key, name, splits.get(key, "train"), self._utterances(key, name, len(entries))))
         if not found:

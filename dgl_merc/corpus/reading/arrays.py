@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dgl_merc.corpus.foreign.packed import MOST_TIMES, SLACK
 from dgl_merc.corpus.reading.on_demand import IN_MEMORY, nameless_file
-from dgl_merc.corpus.reading.packed import MOST_TIMES, SLACK
 from dgl_merc.errors import InputError, at
 
 __all__ = ["NPY_FAULTS", "as_features", "load_npy", "load_npz"]

@@ -40,7 +40,7 @@ def load_by_array(spec: FeatureSpec, rows: Rows, folder: Path, arrays: Mapping[s
         raise InputError(f"{spec.where}expected arrays of the file, found {unknown[0]!r}; it has {names}")
     place = spec.resolve(folder) if spec.path else rows.places["file"].iloc[0]
     found = {name: arrays[name]() for name in dict.fromkeys(need for e in spec.expressions for need in e.needs)}
-    owners = {name: _owners(vectors, len(rows)) for name, vectors in found.items()}
+    owners = {name: vectors.owners(len(rows)) for name, vectors in found.items()}
     common = np.arange(len(rows))
     for owner in owners.values():
         common = np.intersect1d(common, owner)
@@ -55,15 +55,6 @@ def load_by_array(spec: FeatureSpec, rows: Rows, folder: Path, arrays: Mapping[s
     files = {"": place}
     notes = tuple(dict.fromkeys(note for vectors in found.values() for note in vectors.notes))
     return Loaded(parts, number[common], files, "; ".join(whys) or "no vector in the file", notes)
-
-
-def _owners(vectors: Vectors, count: int) -> Ints:
-    """[R] the row of the file's table each vector belongs to."""
-    if vectors.utterance is not None:
-        return vectors.utterance
-    if len(vectors.values) != count:
-        raise AssertionError(f"a reader gave {len(vectors.values)} vectors for {count} utterances")
-    return np.arange(count)
 
 
 def _rows_of(owners: Ints, wanted: Ints) -> Ints:

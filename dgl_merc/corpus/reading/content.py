@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from dgl_merc.corpus.foreign.pickles import Record, read_pickle
 from dgl_merc.corpus.readers.layout import Content
 from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
-from dgl_merc.corpus.reading.pickles import Record, read_pickle
 from dgl_merc.errors import InputError, at
 
 __all__ = ["describe", "read_content", "read_json", "shown"]
@@ -41,11 +41,11 @@ def read_content(path: Path, records: Collection[str] = ()) -> Content:
     if begins.startswith(b"\x93NUMPY"):
         raise InputError(f"{at(path)}expected utterances, found one array; it goes with a table: dglmerc import table --features")
     if begins.startswith(_HDF5):
-        from dgl_merc.corpus.reading.hdf5 import read_hdf5
+        from dgl_merc.corpus.foreign.hdf5 import read_hdf5
 
         return Content(path, "hdf5", read_hdf5(path))
     if begins.startswith(_MAT):
-        from dgl_merc.corpus.reading.mat import read_mat
+        from dgl_merc.corpus.foreign.mat import read_mat
 
         return Content(path, "mat", read_mat(path))
     if path.suffix.lower() in _PICKLES or begins.startswith((b"\x80", *_COMPRESSED)):
@@ -72,7 +72,7 @@ def describe(value: Any, depth: int = 2) -> str:
     """The structure of some content in a few words, for messages.
 
     >>> describe([{"a": 1.5}, "b"])
-    'a list of 2: a dict of 1 ("a": float), str'
+    "a list of 2: a dict of 1 ('a': float), str"
     """
     if isinstance(value, CsvFile):
         return f"a CSV with the columns {', '.join(list(value.cells)[:12])}"
@@ -93,10 +93,10 @@ def shown(value: Any) -> str:
     """A value in a few words, whatever a stranger put there.
 
     >>> shown("joy"), shown(-7), shown(10**400), shown([1, 2])
-    ('"joy"', '-7', 'a whole number of 1329 bits', 'a list of 2')
+    ("'joy'", '-7', 'a whole number of 1329 bits', 'a list of 2')
     """
     if isinstance(value, str):
-        return f'"{value}"' if len(value) <= 38 else f'"{value[:35]}..."'
+        return repr(str(value)) if len(value) <= 38 else f"{value[:35]!r}..."
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value) if abs(int(value)) < 2**64 else f"a whole number of {int(value).bit_length()} bits"
     if value is None or isinstance(value, bool | float | np.floating):

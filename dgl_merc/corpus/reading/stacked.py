@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from dgl_merc.corpus.readers.layout import Vectors
 from dgl_merc.corpus.reading.content import shown
+from dgl_merc.corpus.reading.plain import is_list
 from dgl_merc.errors import InputError, at
 
 __all__ = ["Held", "mean", "refuse_repeats", "sequence", "stack"]
@@ -48,7 +49,7 @@ def sequence(path: Path, what: str, held: Held) -> Any:
         InputError: no list, tuple or array, or of another length.
     """
     value, where = held.value, at(path, dialogue=held.dialogue)
-    if not isinstance(value, list | tuple | np.ndarray) or (isinstance(value, np.ndarray) and value.ndim == 0):
+    if not is_list(value):
         raise InputError(f"{where}{what}: expected a list with one entry an utterance, found {shown(value)}")
     if len(value) != len(held.utterances):
         raise InputError(f"{where}{what}: expected {len(held.utterances)} entries, one an utterance, found {len(value)}")
@@ -132,20 +133,16 @@ def mean(path: Path, name: str, layers: Sequence[Callable[[], Vectors]], count: 
         InputError: they are not of one width.
     """
     first = layers[0]()
-    total, owner, notes = first.values, _owner(first, count), first.notes
+    total, owner, notes = first.values, first.owners(count), first.notes
     for k, read in enumerate(layers[1:], start=2):
         layer = read()
-        theirs = _owner(layer, count)
+        theirs = layer.owners(count)
         if layer.values.shape[1] != total.shape[1]:
             found = f"{total.shape[1]} in the first and {layer.values.shape[1]} in the {k}th"
             raise InputError(f"{at(path)}{name}: expected {len(layers)} layers of one width, found {found}")
         total = total[np.isin(owner, theirs)] + layer.values[np.isin(theirs, owner)]
         owner, notes = np.intersect1d(owner, theirs), notes + layer.notes
     return Vectors(total / len(layers), None if len(owner) == count else owner, first.why_absent, notes)
-
-
-def _owner(vectors: Vectors, count: int) -> Array:
-    return np.arange(count) if vectors.utterance is None else vectors.utterance
 
 
 def _matrix(path: Path, name: str, held: Held, value: Array) -> Array:

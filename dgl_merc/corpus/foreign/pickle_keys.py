@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dgl_merc.corpus.reading.pickle_terms import Made, NotDataError, shown
+from dgl_merc.corpus.foreign.pickle_terms import Made, NotDataError, printable
 
 __all__ = ["Keys"]
 
@@ -64,5 +64,5 @@ def _check(key: Any, depth: int) -> None:
             raise NotDataError(f"expected keys of at most {_LENGTH} characters, found one of {len(key)}; save the data as lists instead")
     elif not (key is None or isinstance(key, (int, float, complex, Made)) or (isinstance(key, np.generic) and key.dtype.kind != "V")):
         raise NotDataError(
-            f"expected a number, a string or a tuple of them as key, found a {shown(type(key).__name__)}; the file is damaged"
+            f"expected a number, a string or a tuple of them as key, found a {printable(type(key).__name__)}; the file is damaged"
         )

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import Any
 
-from dgl_merc.corpus.reading.pickle_keys import Keys
-from dgl_merc.corpus.reading.pickle_terms import NUMBERS, TEXTS, Global, Made, NotDataError, called, find, named, shown
-from dgl_merc.corpus.reading.pickle_text import latin1, long, number_text, unescaped, unquoted, utf8
+from dgl_merc.corpus.foreign.pickle_keys import Keys
+from dgl_merc.corpus.foreign.pickle_terms import NUMBERS, TEXTS, Global, Made, NotDataError, called, find, named, printable
+from dgl_merc.corpus.foreign.pickle_text import latin1, long, number_text, unescaped, unquoted, utf8
 
 __all__ = ["Machine"]
 
@@ -71,7 +71,7 @@ class Machine:
         except (IndexError, struct.error, KeyError, ValueError, OverflowError) as error:
             if self.pos >= len(data):
                 raise NotDataError(f"expected a whole pickle, found it cut off at byte {len(data)}; fetch the file again") from None
-            why = f" ({shown(str(error))})" if isinstance(error, ValueError) else ""
+            why = f" ({printable(str(error))})" if isinstance(error, ValueError) else ""
             raise NotDataError(f"expected a pickle, found no sense in it at byte {start}{why}; it is damaged or something else") from None
 
     def _result(self) -> Any:
@@ -267,7 +267,7 @@ def _target(m: Machine, kind: type) -> Any:
     value = m.stack[-1]
     if type(value) is not kind:
         found = value.maker.name if type(value) is Made else type(value).__name__
-        raise NotDataError(f"expected a {kind.__name__} to add items to, found {shown(found)}; the file is damaged or made by hand")
+        raise NotDataError(f"expected a {kind.__name__} to add items to, found {printable(found)}; the file is damaged or made by hand")
     return value
 
 

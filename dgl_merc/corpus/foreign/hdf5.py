@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dgl_merc.corpus.reading.packed import MOST_TIMES, SLACK, regular
+from dgl_merc.corpus.foreign.packed import MOST_TIMES, SLACK, regular
 from dgl_merc.errors import InputError, at
 
 __all__ = ["read_hdf5"]
@@ -40,7 +40,7 @@ def read_hdf5(path: Path) -> dict[str, Any]:
 
     Raises:
         InputError: h5py is not installed; no HDF5 file, or damaged; links, references, compound types, other files or unknown compression
-        in it; more than 200 times the file's size and 64 MiB unpacked.
+            in it; more than 200 times the file's size and 64 MiB unpacked.
     """
     try:
         import h5py

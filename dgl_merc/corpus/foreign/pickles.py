@@ -1,8 +1,8 @@
 """Pickles, read as data: containers, numbers, strings, NumPy's arrays and pandas' tables, and nothing that would run.
 
-Python's own ``pickle.load`` runs whatever a file names. Here a machine of our own reads the instructions (:mod:`.pickle_machine`), knows
-a short list of names (:mod:`.pickle_terms`), and what the file calls is made by our own functions from checked parts
-(:mod:`.pickle_building`).
+Python's own ``pickle.load`` runs whatever a file names. Here a machine of our own reads the instructions
+(:mod:`dgl_merc.corpus.foreign.pickle_machine`), knows a short list of names (:mod:`dgl_merc.corpus.foreign.pickle_terms`), and what the
+file calls is made by our own functions from checked parts (:mod:`dgl_merc.corpus.foreign.pickle_building`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from dgl_merc.corpus.reading.packed import contents
-from dgl_merc.corpus.reading.pickle_building import build
-from dgl_merc.corpus.reading.pickle_machine import Machine
-from dgl_merc.corpus.reading.pickle_terms import NotDataError, Record, admitted
+from dgl_merc.corpus.foreign.packed import contents
+from dgl_merc.corpus.foreign.pickle_building import build
+from dgl_merc.corpus.foreign.pickle_machine import Machine
+from dgl_merc.corpus.foreign.pickle_terms import NotDataError, Record, admitted
 from dgl_merc.errors import InputError, at
 
 __all__ = ["Record", "read_pickle"]
@@ -43,8 +43,9 @@ def read_pickle(path: Path, *, records: Collection[str] = ()) -> Any:
         order.
 
     Raises:
-        InputError: no pickle, damaged, more data than a file of its size can hold (:mod:`.pickle_building` says how much), or anything but
-            data in it; the message has the name of what was found.
+        InputError: no pickle, damaged, more data than a file of its size can hold
+            (:mod:`dgl_merc.corpus.foreign.pickle_building` says how much), or anything but data in it; the message has the name of what
+            was found.
     """
     table = admitted(records)
     with contents(path) as data:

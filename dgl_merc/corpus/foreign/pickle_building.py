@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dgl_merc.corpus.reading import pickle_numpy, pickle_pandas
-from dgl_merc.corpus.reading.pickle_keys import Keys
-from dgl_merc.corpus.reading.pickle_terms import NUMBERS, TEXTS, Global, Made, NotDataError, Part, Record, shown
+from dgl_merc.corpus.foreign import pickle_numpy, pickle_pandas
+from dgl_merc.corpus.foreign.pickle_keys import Keys
+from dgl_merc.corpus.foreign.pickle_terms import NUMBERS, TEXTS, Global, Made, NotDataError, Part, Record, printable
 
 __all__ = ["DEPTH", "FACTOR", "SLACK", "build"]
 
@@ -48,7 +48,7 @@ def build(value: Any, *, shared: set[int], keys: Keys, size: int) -> Any:
     """
     built, _, _, odd = _Builder(shared, keys, FACTOR * size + SLACK).of(value, 0)
     if odd is not None:
-        raise NotDataError(f"expected data only, found {shown(odd)} among it; nothing was run; save what it stands for instead")
+        raise NotDataError(f"expected data only, found {printable(odd)} among it; nothing was run; save what it stands for instead")
     return built
 
 
@@ -174,7 +174,7 @@ class _Builder:
             raise
         except (ValueError, OverflowError) as error:  # what NumPy thinks of parts that don't go together
             raise NotDataError(
-                f"expected the parts of {value.maker.name}, found others ({shown(str(error))}); the file is damaged"
+                f"expected the parts of {value.maker.name}, found others ({printable(str(error))}); the file is damaged"
             ) from None
         if type(built) is Part:
             return built, weight, deepest + 1, f"a {built.kind} of {value.maker.name}"

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dgl_merc.corpus.reading.packed import MOST_TIMES, SLACK, regular
+from dgl_merc.corpus.foreign.packed import MOST_TIMES, SLACK, regular
 from dgl_merc.errors import InputError, at
 
 __all__ = ["read_mat"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dgl_merc.corpus.reading.pickle_terms import NotDataError
+from dgl_merc.corpus.foreign.pickle_terms import NotDataError
 
 __all__ = ["latin1", "long", "number_text", "unescaped", "unquoted", "utf8"]
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dgl_merc.corpus.reading.pickle_terms import Global, NotDataError, shown
+from dgl_merc.corpus.foreign.pickle_terms import Global, NotDataError, printable
 
 __all__ = ["MAKERS", "Purse"]
 
@@ -49,7 +49,7 @@ def _text(value: Any) -> str:
 
 
 def _damaged(what: str, found: object) -> NotDataError:
-    return NotDataError(f"expected {what}, found {shown(str(found))}; the file is damaged or made by hand")
+    return NotDataError(f"expected {what}, found {printable(str(found))}; the file is damaged or made by hand")
 
 
 def _raw(data: Any) -> bytes | bytearray:
@@ -68,7 +68,7 @@ def make_dtype(_: Global, args: tuple[Any, ...], state: Any, __: Purse) -> np.dt
     spec = _text(given)
     match = _SPEC.fullmatch(spec)
     if match is None:
-        raise NotDataError(f"expected a dtype of numbers, text or dates, found {shown(spec)}; save the array as plain numbers")
+        raise NotDataError(f"expected a dtype of numbers, text or dates, found {printable(spec)}; save the array as plain numbers")
     kind, size = match[1], int(match[2] or (8 if match[1] in "OMm" else 0))
     if size not in _SIZES.get(kind, (size,)) or size > _WIDEST // (4 if kind == "U" else 1):
         raise NotDataError(f"expected a dtype of numbers, text or dates of a possible size, found {spec}; do not trust this file")

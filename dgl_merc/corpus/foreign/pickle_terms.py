@@ -1,8 +1,9 @@
 """What a pickle may name, and the inert terms that stand for it until everything is read.
 
-A pickle is a program for a stack machine: it names functions of any module and calls them. Ours (:mod:`.pickle_machine`) looks a name up in
-``ADMITTED`` and nowhere else; it imports nothing and calls nothing. A call becomes a :class:`Made`, which only remembers its arguments;
-:mod:`.pickle_building` makes our own plain data of it, after the whole file was read and weighed.
+A pickle is a program for a stack machine: it names functions of any module and calls them. Ours
+(:mod:`dgl_merc.corpus.foreign.pickle_machine`) looks a name up in ``ADMITTED`` and nowhere else; it imports nothing and calls nothing. A
+call becomes a :class:`Made`, which only remembers its arguments; :mod:`dgl_merc.corpus.foreign.pickle_building` makes our own plain data of
+it, after the whole file was read and weighed.
 
 The names are those that Python 2.7 and 3, NumPy 1 and 2 and pandas 0.25 to 3 write; each was taken from what ``object.__reduce_ex__``
 returns there.
@@ -27,7 +28,7 @@ __all__ = [
     "called",
     "find",
     "named",
-    "shown",
+    "printable",
 ]
 
 NUMBERS = frozenset({int, float, bool, type(None), complex})
@@ -152,7 +153,7 @@ def admitted(records: Collection[str]) -> dict[tuple[str, str], Global]:
     return table
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name from a file as a message may have it: printable, on one line, not long."""
     text = name[:80].encode("unicode_escape").decode("ascii")
     return text + ("…" if len(name) > 80 else "")
@@ -164,7 +165,7 @@ def find(table: Mapping[tuple[str, str], Global], module: Any, name: Any) -> Glo
         raise NotDataError("expected data only, found a global whose name is no text; nothing was run; do not trust this file")
     found = table.get((module, name))
     if found is None:
-        whole = shown(f"{module}.{name}")
+        whole = printable(f"{module}.{name}")
         raise NotDataError(f"expected data only, found {whole}: a pickle may run any code; nothing was run; {_advice(module)}")
     return found
 

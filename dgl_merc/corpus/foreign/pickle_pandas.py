@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_merc.corpus.reading.pickle_arrow import ARROW_MAKERS
-from dgl_merc.corpus.reading.pickle_numpy import Purse
-from dgl_merc.corpus.reading.pickle_terms import Global, NotDataError, Part
+from dgl_merc.corpus.foreign.pickle_arrow import ARROW_MAKERS
+from dgl_merc.corpus.foreign.pickle_numpy import Purse
+from dgl_merc.corpus.foreign.pickle_terms import Global, NotDataError, Part
 
 __all__ = ["MAKERS", "NA"]
 

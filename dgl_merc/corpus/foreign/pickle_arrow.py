@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from dgl_merc.corpus.reading.pickle_numpy import Purse
-from dgl_merc.corpus.reading.pickle_terms import Global, NotDataError, Part
+from dgl_merc.corpus.foreign.pickle_numpy import Purse
+from dgl_merc.corpus.foreign.pickle_terms import Global, NotDataError, Part
 
 __all__ = ["ARROW_MAKERS"]
 

@@ -49,7 +49,8 @@ _SHARED = (
         multiple=True,
         metavar="MODALITY=SOURCE",
         help="Where a modality's features are; once per modality. FILE.npy: row i belongs to row i of the CSV, {split} in "
-        "the name stands for one file per split. FILE.npz:ARRAY,log(ARRAY): joined by the archive's dialogue_id, "
+        "the name stands for one file per split; FILE.mat:ARRAY and FILE.h5:ARRAY likewise. "
+        "FILE.npz:ARRAY,log(ARRAY): joined by the archive's dialogue_id, "
         "utterance_id (or position) and split; functions: log, log1p, sqrt, face (landmarks around the eyes). "
         "columns:NAME,text_*,f0..f9: columns of the table. file:ARRAY: an array of the imported file. OTHER.pkl:ARRAY: of another "
         "published file with the same dialogues.",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 from cli_cases import assert_one_line, good
 from cli_cases import run as dglmerc
 from pickled import pickled
@@ -134,8 +135,11 @@ def test_what_no_layout_or_several_fit(toys, tmp_path):
     with pytest.raises(InputError, match=said):
         read_published(other)
     np.save(tmp_path / "x.npy", np.zeros(3))
-    with pytest.raises(InputError, match=r"x.npy: expected utterances, found one array; it goes with a table"):
-        read_published(tmp_path / "x.npy")
+    (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40))
+    scipy.io.savemat(tmp_path / "x.mat", {"x": np.zeros(3)})
+    for name in ("x.npy", "x.h5", "x.mat"):
+        with pytest.raises(InputError, match=rf"{name}: expected utterances, found arrays alone; they go with a table"):
+            read_published(tmp_path / name)
     with pytest.raises(InputError, match=r"nothing: expected a file or a folder, found none"):
         read_published(tmp_path / "nothing")
 

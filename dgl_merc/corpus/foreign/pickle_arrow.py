@@ -94,3 +94,4 @@ ARROW_MAKERS: dict[str, Callable[[Global, tuple[Any, ...], Any, Any], Any]] = {
     "arrow_array": make_array,
     "arrow_chunks": make_chunks,
 }
+"""What makes the parts of an Arrow string column, by the kind of a global."""

@@ -22,8 +22,11 @@ from dgl_merc.corpus.foreign.pickle_terms import NUMBERS, TEXTS, Global, Made, N
 __all__ = ["DEPTH", "FACTOR", "SLACK", "build"]
 
 FACTOR = 64
+"""Unfolded, the data may weigh this many times the file, and :data:`SLACK` besides."""
 SLACK = 64 << 20
+"""Bytes that are always allowed."""
 DEPTH = 100
+"""Levels of containers in each other, at most."""
 
 _CONTAINER = 48
 

@@ -214,3 +214,4 @@ MAKERS: dict[str, Callable[[Global, tuple[Any, ...], Any, Any], Any]] = {
     "frombuffer": make_from_buffer,
     "scalar": make_scalar,
 }
+"""What makes NumPy's data, by the kind of a global."""

@@ -27,6 +27,7 @@ from dgl_merc.corpus.foreign.pickle_terms import Global, NotDataError, Part
 __all__ = ["MAKERS", "NA"]
 
 NA: Any = pd.NA
+"""A missing text, as pandas has it."""
 
 Array = npt.NDArray[Any]
 _COLUMNS = 1 << 20
@@ -220,3 +221,4 @@ MAKERS: dict[str, Callable[[Global, tuple[Any, ...], Any, Any], Any]] = {
     "frame": make_frame,
     **ARROW_MAKERS,
 }
+"""What makes pandas' data, by the kind of a global."""

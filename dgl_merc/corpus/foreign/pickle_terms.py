@@ -32,7 +32,9 @@ __all__ = [
 ]
 
 NUMBERS = frozenset({int, float, bool, type(None), complex})
+"""Types of numbers, truth values and None."""
 TEXTS = frozenset({str, bytes, bytearray})
+"""Types of text and bytes."""
 
 
 class NotDataError(ValueError):

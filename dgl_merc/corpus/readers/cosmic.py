@@ -104,3 +104,4 @@ LAYOUTS = (
         lambda content, _choices: _read(content, _COMET),
     ),
 )
+"""See :mod:`dgl_merc.corpus.readers.layout`."""

@@ -232,3 +232,4 @@ LAYOUTS = (
     Layout("emorynlp", f"{_SAYS}, one file", "csv", _is_file, _read_file, MAPS),
     Layout("emorynlp-folder", f"{_SAYS}, a folder of three", "folder", _is_folder, _read_folder, MAPS),
 )
+"""See :mod:`dgl_merc.corpus.readers.layout`."""

@@ -111,3 +111,4 @@ LAYOUTS = (
     Layout("emorynlp-json", f"{_SAYS}, one file", "json", _is_file, _read_file, MAPS),
     Layout("emorynlp-json-folder", f"{_SAYS}, a folder of three", "folder", _is_folder, _read_folder, MAPS),
 )
+"""See :mod:`dgl_merc.corpus.readers.layout`."""

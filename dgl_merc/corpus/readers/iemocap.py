@@ -145,3 +145,4 @@ LAYOUTS = (
     _layout("iemocap-4", "IEMOCAP with four labels as GraphSmile publishes it: a tuple of 9", _items(("text",), "text", LABELS[:4]), True),
     _layout("iemocap-roberta", "IEMOCAP as SDT, CFN-ESA and GraphSmile publish it: a tuple of 12", _items(ROBERTA, "roberta_mean")),
 )
+"""See :mod:`dgl_merc.corpus.readers.layout`."""

@@ -29,12 +29,12 @@ class Content:
     Attributes:
         path: the file or folder.
         kind: what it is.
-        value: of a pickle, a JSON, an HDF5 or a MAT file its data; of a CSV a :class:`~dgl_merc.corpus.reading.csv_file.CsvFile`; of a
-            folder the sorted names of its files.
+        value: of a pickle or a JSON file its data; of a CSV a :class:`~dgl_merc.corpus.reading.csv_file.CsvFile`; of a folder the sorted
+            names of its files.
     """
 
     path: Path
-    kind: Literal["pickle", "csv", "json", "hdf5", "mat", "folder"]
+    kind: Literal["pickle", "csv", "json", "folder"]
     value: Any
 
 
@@ -131,7 +131,7 @@ class Layout:
 
     name: str
     says: str
-    kind: Literal["pickle", "csv", "json", "hdf5", "mat", "folder"]
+    kind: Literal["pickle", "csv", "json", "folder"]
     recognise: Callable[[Content], bool]
     read: Callable[[Content, Choices], Published]
     label_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -125,3 +125,4 @@ def _part(file: CsvFile, split: str) -> pd.DataFrame:
 LAYOUTS = (
     Layout("meld", f"MELD's official CSVs, a folder with {', '.join(_FILES)} (text and labels, no features)", "folder", _is_folder, _read),
 )
+"""See :mod:`dgl_merc.corpus.readers.layout`."""

@@ -162,3 +162,4 @@ LAYOUTS = (
         {**_THREE, "text": "roberta_mean"},
     ),
 )
+"""See :mod:`dgl_merc.corpus.readers.layout`."""

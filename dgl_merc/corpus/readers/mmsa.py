@@ -320,3 +320,4 @@ LAYOUTS = (
         partial(_read, label="labels"),
     ),
 )
+"""See :mod:`dgl_merc.corpus.readers.layout`."""

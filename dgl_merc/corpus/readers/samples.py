@@ -251,3 +251,4 @@ LAYOUTS = (
         records=_CLASSES,
     ),
 )
+"""See :mod:`dgl_merc.corpus.readers.layout`."""

@@ -1,4 +1,7 @@
-"""Features by row: row i of a ``.npy`` belongs to row i of the CSV, or of that split's rows where the name holds ``{split}``."""
+"""Features by row: row i of an array belongs to row i of the CSV, or of that split's rows where the name holds ``{split}``.
+
+The array is a ``.npy``, or has a name in a MAT or an HDF5 file.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from dgl_merc.corpus.foreign.hdf5 import read_hdf5
+from dgl_merc.corpus.foreign.mat import read_mat
 from dgl_merc.corpus.reading.arrays import as_features, load_npy
+from dgl_merc.corpus.reading.content import describe
 from dgl_merc.corpus.reading.expressions import Part
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec
 from dgl_merc.corpus.reading.loaded import Ints, Loaded, require_width
@@ -29,7 +35,7 @@ def load_by_row(spec: FeatureSpec, rows: Rows, folder: Path) -> Loaded:
     first = next(iter(files.values()))
     parts: list[Matrix] = []
     for split, (mine, number) in groups.items():
-        x = as_features(load_npy(files[split]), files[split])
+        x = _read(spec, files[split])
         if len(x) != len(mine):
             of = f" of {split}" if split else ""
             advice = "" if split or len(set(rows.places["file"])) == 1 else "; {split} in the name stands for one file per split"
@@ -38,6 +44,22 @@ def load_by_row(spec: FeatureSpec, rows: Rows, folder: Path) -> Loaded:
         parts.append(_reordered(x, number))
     made = stacked(parts)
     return Loaded([Part("", made, made)], np.concatenate([mine for mine, _ in groups.values()]), files)
+
+
+def _read(spec: FeatureSpec, path: Path) -> np.ndarray[Any, Any]:
+    """The array, [R, W]."""
+    if spec.kind == "npy":
+        return as_features(load_npy(path), path)
+    name = spec.expressions[0].array
+    held: Any = read_mat(path) if spec.kind == "mat" else read_hdf5(path)
+    for piece in name.split("/"):
+        if not isinstance(held, dict) or piece not in held:
+            there = ", ".join(held) if isinstance(held, dict) else "an array"
+            raise InputError(f"{at(path)}expected an array {name!r}, found {there or 'nothing'}")
+        held = held[piece]
+    if not isinstance(held, np.ndarray):
+        raise InputError(f"{at(path)}{name}: expected an array, found {describe(held)}")
+    return as_features(held, path, name)
 
 
 def _reordered(x: np.ndarray[Any, Any], number: Ints) -> MadeRows:

@@ -17,7 +17,7 @@ from dgl_merc.errors import InputError, at
 
 __all__ = ["describe", "read_content", "read_json", "shown"]
 
-_HDF5, _MAT = b"\x89HDF\r\n\x1a\n", b"MATLAB 5.0 MAT-file"
+_ARRAYS = (b"\x93NUMPY", b"\x89HDF\r\n\x1a\n", b"MATLAB ")
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
 _PICKLES = (".pkl", ".pickle", ".p", ".pk")
 
@@ -26,7 +26,7 @@ def read_content(path: Path, records: Collection[str] = ()) -> Content:
     """Read a published file.
 
     Args:
-        path: a pickle (perhaps compressed), an HDF5 or MAT file, a JSON file, a CSV, or a folder of such.
+        path: a pickle (perhaps compressed), a JSON file, a CSV, or a folder of such.
         records: classes that pickles may hold as plain fields, ``module.Class``.
 
     Raises:
@@ -38,16 +38,9 @@ def read_content(path: Path, records: Collection[str] = ()) -> Content:
         raise InputError(f"{at(path)}expected a file or a folder, found none")
     with path.open("rb") as file:
         begins = file.read(32)
-    if begins.startswith(b"\x93NUMPY"):
-        raise InputError(f"{at(path)}expected utterances, found one array; it goes with a table: dglmerc import table --features")
-    if begins.startswith(_HDF5):
-        from dgl_merc.corpus.foreign.hdf5 import read_hdf5
-
-        return Content(path, "hdf5", read_hdf5(path))
-    if begins.startswith(_MAT):
-        from dgl_merc.corpus.foreign.mat import read_mat
-
-        return Content(path, "mat", read_mat(path))
+    if begins.startswith(_ARRAYS):
+        advice = "they go with a table: dglmerc import table --features text=FILE.npy, FILE.mat:ARRAY or FILE.h5:ARRAY"
+        raise InputError(f"{at(path)}expected utterances, found arrays alone; {advice}")
     if path.suffix.lower() in _PICKLES or begins.startswith((b"\x80", *_COMPRESSED)):
         return Content(path, "pickle", read_pickle(path, records=records))
     if path.suffix.lower() == ".json":

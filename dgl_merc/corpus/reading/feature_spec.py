@@ -1,8 +1,9 @@
 """The grammar of ``--features``: which modality comes from which file, and how its rows find their utterances.
 
-There are five forms:
+There are six forms:
 
     text={split}_sent_emo.minilm.npy    by row: row i of the array is row i of the CSV ({split}: of that split's rows)
+    audio=av.mat:mfcc                   the same of one array of a MAT or HDF5 file (av.h5:group/mfcc)
     audio=av.npz:mfcc13,log(mel128)     by key: arrays of the archive, joined by its dialogue_id, utterance_id and split
     text=columns:text_*                 from columns of the table: a name, a pattern (by number, where the names are one word and a
                                         number), or a range such as f0..f9
@@ -22,10 +23,18 @@ from dgl_merc.errors import InputError, at
 
 __all__ = ["FeatureSpec", "parse_specs"]
 
-_FILE = re.compile(r"(?P<path>.+?\.(?P<kind>npy|npz|pkl|pickle))(?::(?P<rest>.*))?", re.DOTALL)
+_FILE = re.compile(r"(?P<path>.+?\.(?P<kind>npy|npz|mat|h5|hdf5|pkl|pickle))(?::(?P<rest>.*))?", re.DOTALL)
+_KINDS: dict[str, Literal["npz", "mat", "hdf5", "pickle"]] = {
+    "npz": "npz",
+    "mat": "mat",
+    "h5": "hdf5",
+    "hdf5": "hdf5",
+    "pkl": "pickle",
+    "pickle": "pickle",
+}
 _FORM = (
-    "expected MODALITY=FILE.npy, MODALITY=FILE.npz:ARRAY,..., MODALITY=columns:NAME,..., MODALITY=file:ARRAY,... "
-    "or MODALITY=OTHER.pkl:ARRAY,..."
+    "expected MODALITY=FILE.npy, MODALITY=FILE.npz:ARRAY,..., MODALITY=FILE.mat:ARRAY, MODALITY=FILE.h5:ARRAY, MODALITY=columns:NAME,..., "
+    "MODALITY=file:ARRAY,... or MODALITY=OTHER.pkl:ARRAY,..."
 )
 
 
@@ -38,13 +47,13 @@ class FeatureSpec:
         modality: a plain word.
         kind: where the numbers are.
         path: of the file, perhaps with ``{split}`` in it; empty for columns and for arrays of the imported file.
-        expressions: the arrays of an archive, of the imported file, or of another one.
+        expressions: the arrays of an archive, of the imported file, or of another one; of a MAT or HDF5 file the name of one.
         columns: names, patterns and ranges of columns.
     """
 
     text: str
     modality: str
-    kind: Literal["npy", "npz", "columns", "file", "pickle"]
+    kind: Literal["npy", "npz", "mat", "hdf5", "columns", "file", "pickle"]
     path: str = ""
     expressions: tuple[Expression, ...] = ()
     columns: tuple[str, ...] = ()
@@ -113,6 +122,10 @@ def parse_spec(text: str) -> FeatureSpec:
         return FeatureSpec(text, modality, "columns", columns=columns)
     if rest.startswith("file:"):
         return FeatureSpec(text, modality, "file", expressions=parse_expressions(rest.removeprefix("file:"), where))
+    return _of_file(text, modality, rest, where)
+
+
+def _of_file(text: str, modality: str, rest: str, where: str) -> FeatureSpec:
     file = _FILE.fullmatch(rest)
     if not file:
         raise InputError(f"{where}{_FORM}, found {rest!r}")
@@ -122,5 +135,8 @@ def parse_spec(text: str) -> FeatureSpec:
         return FeatureSpec(text, modality, "npy", file["path"])
     if not file["rest"]:
         raise InputError(f"{where}expected the names of arrays behind the file, as {file['path']}:ARRAY,log(ARRAY), found none")
-    kind: Literal["npz", "pickle"] = "npz" if file["kind"] == "npz" else "pickle"
-    return FeatureSpec(text, modality, kind, file["path"], parse_expressions(file["rest"], where))
+    expressions = parse_expressions(file["rest"], where)
+    kind = _KINDS[file["kind"]]
+    if kind in ("mat", "hdf5") and (len(expressions) > 1 or expressions[0].function):
+        raise InputError(f"{where}expected the name of one array behind the file, found {file['rest']!r}")
+    return FeatureSpec(text, modality, kind, file["path"], expressions)

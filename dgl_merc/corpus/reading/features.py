@@ -76,7 +76,7 @@ def attach(
         loaded = load_by_column(spec, rows, columns)
     elif spec.kind in ("file", "pickle"):
         loaded = load_by_array(spec, rows, folder, None if arrays is None else arrays.get(spec.path, {}))
-    elif spec.kind == "npy":
+    elif spec.kind in ("npy", "mat", "hdf5"):
         loaded = load_by_row(spec, rows, folder)
     else:
         loaded = load_by_key(spec, rows, folder)
@@ -134,6 +134,6 @@ def _provenance(spec: FeatureSpec, files: tuple[Path, ...]) -> str:
     names = ", ".join(file.name for file in files)
     if spec.kind in ("file", "pickle"):
         return f"{names}: {', '.join(expression.text for expression in spec.expressions)}"
-    if spec.kind == "npy":
-        return f"{names}, by row"
+    if spec.kind in ("npy", "mat", "hdf5"):
+        return f"{names}{''.join(f': {e.text}' for e in spec.expressions)}, by row"
     return f"{names}: {', '.join(expression.text for expression in spec.expressions)}, by key"

@@ -19,6 +19,7 @@ __all__ = ["How", "Pooled", "length_mask", "pool"]
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 How = Literal["mean", "max"]
+"""How the frames of an utterance become one vector."""
 
 PIECE = 1 << 22
 """Numbers of a piece."""

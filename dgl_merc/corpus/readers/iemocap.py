@@ -58,6 +58,7 @@ import numpy as np
 
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published
 from dgl_merc.corpus.readers.tuples import ROBERTA, Opened, Tuple, fits
+from dgl_merc.corpus.reading.content import is_whole
 
 __all__ = ["IEMOCAP", "LABELS", "LAYOUTS", "MAPS", "actor", "read_iemocap"]
 
@@ -116,7 +117,7 @@ def _only_four(emotions: dict[Any, Any]) -> bool:
         if isinstance(entries, np.ndarray) and entries.dtype.kind in "iu":
             if entries.size and entries.max() > 3:
                 return False
-        elif isinstance(entries, list | tuple) and any(isinstance(label, int | np.integer) and label > 3 for label in entries):
+        elif isinstance(entries, list | tuple) and any(is_whole(label) and label > 3 for label in entries):
             return False
     return True
 

@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_merc.corpus.readers.layout import Content, Published, Vectors
-from dgl_merc.corpus.reading.content import shown
+from dgl_merc.corpus.reading.content import is_whole, shown
 from dgl_merc.corpus.reading.stacked import Held, mean, refuse_repeats, sequence, stack
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at
@@ -120,7 +120,7 @@ def _looks_like(item: str, part: Any, made: Tuple) -> bool:
     if item == "speakers":
         return SPEAKERS[made.speakers][1](first) is not None
     if item in ("emotion", "sentiment"):
-        return _whole(first)
+        return is_whole(first)
     if item == "sentences":
         return isinstance(first, str)
     if item == "ids":
@@ -132,15 +132,11 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def _name(value: Any) -> str | None:
     """The name of a dialogue or an utterance: text that can be stored, or a whole number."""
     if isinstance(value, str):
         return str(value) if 0 < len(value) <= _LONGEST and value.strip() and value.isprintable() else None
-    return str(int(value)) if _whole(value) and abs(int(value)) < 2**63 else None
+    return str(int(value)) if is_whole(value) and abs(int(value)) < 2**63 else None
 
 
 @dataclass(frozen=True)
@@ -200,7 +196,7 @@ class Opened:
         """Of every utterance, a whole number from 0 to ``count`` - 1."""
         found: list[int] = []
         for dialogue, k, value in self._each(item):
-            if not _whole(value) or not 0 <= value < count:
+            if not is_whole(value) or not 0 <= value < count:
                 raise self._fault(item, dialogue, k, f"a whole number from 0 to {count - 1}", shown(value))
             found.append(int(value))
         return found

@@ -31,8 +31,8 @@ def string(value: object) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether something is a real number (a truth value is none)."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    """Whether something is a real number (a truth value is none, nor a span of time, which NumPy counts among the integers)."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_ | np.timedelta64)
 
 
 def as_list(value: object, where: str) -> list[Any]:

@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from dgl_merc.errors import harmless
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -41,7 +43,7 @@ def console() -> Console:
 def print_table(frame: pd.DataFrame, title: str) -> None:
     """A data frame, its index as the first column; all is printed as it is, but for what would command a terminal."""
     out = console()
-    out.print(Text(_harmless(title), style="bold"), soft_wrap=True)  # not the table's own title, which is padded to the table's width
+    out.print(Text(harmless(title), style="bold"), soft_wrap=True)  # not the table's own title, which is padded to the table's width
     table = Table(box=_box(out))
     table.add_column(Text(str(frame.index.name or "")))
     for column in frame.columns:
@@ -52,16 +54,12 @@ def print_table(frame: pd.DataFrame, title: str) -> None:
 
 
 def _cell(value: object) -> Text:
-    return Text(_harmless(str(value)))
-
-
-def _harmless(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return Text(harmless(str(value)))
 
 
 def print_line(text: str) -> None:
     """A line as it is, but for what would command a terminal: no markup, no wrapping."""
-    console().print(Text(_harmless(text)), soft_wrap=True)
+    console().print(Text(harmless(text)), soft_wrap=True)
 
 
 def print_notes(notes: Iterable[str]) -> None:

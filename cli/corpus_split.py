@@ -46,11 +46,11 @@ def split(
     from dgl_merc.corpus import open_corpus
     from dgl_merc.corpus.care import split_by_column, split_by_draw
 
-    if by and (group or target):
-        raise InputError(f"--{'group' if group else 'target'}: expected none beside --by, which draws nothing")
+    if by is not None and (group is not None or target is not None):
+        raise InputError(f"--{'target' if group is None else 'group'}: expected none beside --by, which draws nothing")
     check_out(out, [corpus], force=force)
     opened = open_corpus(corpus)
-    if by:
+    if by is not None:
         made = split_by_column(opened, by, dev=_values(dev), test="keep" if test in (None, "keep") else _values(test))
     else:
         shares: dict[str, float | Literal["keep"]] = {"test": "keep" if test in (None, "keep") else _share("--test", test)}

@@ -12,7 +12,7 @@ import click
 
 from dgl_merc.cli.corpus_shared import FORCE, OUT, names, print_contents
 from dgl_merc.errors import InputError, at
-from dgl_merc.files import check_free
+from dgl_merc.files import check_free, resolved
 
 if TYPE_CHECKING:
     from dgl_merc.corpus import Corpus
@@ -230,7 +230,7 @@ def synthetic(out: Path, seed: int, force: bool) -> None:
 
 def _check_out(out: Path, source: Path | None, *, force: bool) -> None:
     """Before anything is read: OUT is free, or a corpus that may be replaced, and not around the data."""
-    if source is not None and source.resolve().is_relative_to(out.resolve()):
+    if source is not None and resolved(source).is_relative_to(resolved(out)):
         raise InputError(f"{at(out)}expected a folder apart from the data, found {source} in it; name another folder")
     check_free(out, force=force, replaces="corpus.json")
 

@@ -29,7 +29,7 @@ from dgl_merc.cli.options import started
 from dgl_merc.cli.predict import predict
 from dgl_merc.cli.report import report
 from dgl_merc.cli.verify import verify
-from dgl_merc.errors import InputError, is_out_of_memory
+from dgl_merc.errors import InputError, harmless, is_out_of_memory
 from dgl_merc.version import __version__
 
 __all__ = ["Commands", "main"]
@@ -57,7 +57,7 @@ class Failure(click.ClickException):
         if started()[0] and not self.own:
             time.sleep(_GRACE)  # at the first exit torchrun ends the others, even one that has not come to its line yet
             return
-        click.echo(f"dglmerc: error: {self.message}", file=file, err=file is None)
+        click.echo(f"dglmerc: error: {harmless(self.message)}", file=file, err=file is None)
 
 
 class Commands(click.Group):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["DivergedError", "InUseError", "InputError", "at", "is_out_of_memory"]
+__all__ = ["DivergedError", "InUseError", "InputError", "at", "harmless", "is_out_of_memory"]
 
 
 class InputError(Exception):
@@ -20,6 +20,11 @@ class DivergedError(InputError):
 
 class InUseError(InputError):
     """Another process is at work in a folder."""
+
+
+def harmless(text: str) -> str:
+    """Text from anywhere as a terminal may have it: what would command it is replaced."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -196,6 +196,7 @@ def new_folder(out: Path, *, force: bool = False, replaces: str = "") -> Iterato
     partial.mkdir()
     try:
         yield partial
+        check_free(out, force=force, replaces=replaces)  # meanwhile another process may have written there
         publish(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

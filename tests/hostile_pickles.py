@@ -100,6 +100,29 @@ HUNGRY = b"\x02\x00\x21\x01\x25\x00\x00\x00"
 """Of an xz block: a dictionary of 1.5 GB."""
 OVER = "the same lists or arrays used over and over"
 
+
+def fields(count: int, inner: bytes) -> bytes:
+    """A dtype of eight bytes with many fields, all of them in the same place."""
+    names = [text(f"a{k}") for k in range(count)]
+    made = b"".join(given + b"(" + inner + b"K\x00t" for given in names)
+    return dtype("V8", state=b"(K\x03" + text("|") + b"N(" + b"".join(names) + b"t}(" + made + b"uK\x08K\x01K\x00tb")
+
+
+def rows(count: int) -> bytes:
+    """An index."""
+    bounds = text("start") + b"K\x00" + text("stop") + b"J" + struct.pack("<i", count) + text("step") + b"K\x01"
+    return call("pandas.core.indexes.base", "_new_Index", name("pandas", "RangeIndex"), b"}(" + bounds + b"u")
+
+
+def frame(columns: int, index: int, values: bytes) -> bytes:
+    """A table of one block."""
+    block = call("pandas._libs.internals", "_unpickle_block", values, call("builtins", "slice", b"K\x00", N, b"K\x01"), b"K\x02")
+    manager = call("pandas.core.internals.managers", "BlockManager", b"(" + block + b"t", b"](" + rows(columns) + rows(index) + b"e")
+    return name("pandas", "DataFrame") + b")\x81}(" + text("_mgr") + manager + b"ub"
+
+
+N = b"N"
+NESTED = fields(100, F8) + b"q\x00" + b"0" + fields(100, b"h\x00")
 CASES: dict[str, tuple[bytes, str]] = {
     # --- calls of anything
     "os.system": (name("os", "system") + b"(" + text("touch canary") + b"tR.", "found os.system"),
@@ -111,7 +134,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "import": (call("builtins", "__import__", text("antigravity")) + b".", "found builtins.__import__"),
     "open": (call("builtins", "open", text("canary"), text("w")) + b".", "found builtins.open"),
     "getattr chain": (call("builtins", "getattr", name("builtins", "dict"), text("get")) + b".", "found builtins.getattr"),
-    "apply": (call("__builtin__", "apply", N := b"N") + b".", "found __builtin__.apply"),
+    "apply": (call("__builtin__", "apply", N) + b".", "found __builtin__.apply"),
     "map": (call("builtins", "map", name("os", "system"), b"]") + b".", "found builtins.map"),
     "a name and no call": (name("os", "system") + b".", "found os.system"),
     "a name that is popped": (name("os", "system") + b"0N.", "found os.system"),
@@ -182,7 +205,9 @@ CASES: dict[str, tuple[bytes, str]] = {
     "BINSTRING of less than nothing": (b"T\xff\xff\xff\xffx.", "expected a size, found -1"),
     "BINBYTES of 4 GB": (b"B\xff\xff\xff\xffx.", "4294967295 bytes claimed"),
     "memo at 2^31": (b"N" + b"".join(b"r" + struct.pack("<I", 2**31 + k) for k in range(1000)) + b"j\x00\x00\x00\x00.", "no sense"),
-    "memo of text at 10^2000": (b"Np" + b"9" * 2000 + b"\ng1\n.", "no sense"),
+    "memo of text at 10^2000": (b"Np" + b"9" * 2000 + b"\ng1\n.", "a place in the memo that is none"),
+    "memo below 0": (b"Np-1\ng-1\n.", "a place in the memo that is none"),
+    "memo of one hash": (b"".join(b"Np%d\n0" % (k * (2**61 - 1)) for k in range(1, 1000)) + b"N.", "a place in the memo that is none"),
     "LONG of 10 million digits": (b"L" + b"9" * 10**7 + b"L\n.", "found one of 10000001 digits"),
     "INT of 10 million digits": (b"I" + b"9" * 10**7 + b"\n.", "found one of 10000000 digits"),
     "FLOAT of 10 million digits": (b"F" + b"9" * 10**7 + b"\n.", "found one of 10000000 digits"),
@@ -263,6 +288,16 @@ CASES: dict[str, tuple[bytes, str]] = {
         dtype("M8", state=b"(K\x04" + text("<") + b"NNNK\x08K\x08K\x00(N(" + text("s") + b"\x8a\x06\x00\x00\x00\x00\x00\x01K\x01K\x01tttb") + b".",
         "unit of dates",
     ),
+    "fields of fields": (NESTED + b".", "at most 1000 fields of a dtype in all"),
+    "fields of fields, of a subarray": (
+        dtype("V8", state=b"(K\x03" + text("|") + b"(" + fields(600, F8) + b"(K\x01ttNNK\x08K\x01K\x00tb") + b"q\x00" + b"0"
+        + fields(2, b"h\x00") + b".",
+        "at most 1000 fields of a dtype in all",
+    ),
+    "a thousand fields, thousands of times": (
+        fields(1000, F8) + b"q\x00" + raw(bytes(8)) + b"q\x01](" + call("numpy.core.multiarray", "scalar", b"h\x00", b"h\x01") * 2000 + b"e\x87.",
+        OVER,
+    ),
     "text beyond Unicode": (array(ONE, dtype("U1"), raw(b"\xff\xff\xff\x7f")) + b".", "characters that are none"),
     # --- tables
     "index of 2^60 rows": (
@@ -270,6 +305,13 @@ CASES: dict[str, tuple[bytes, str]] = {
              + (2**60).to_bytes(8, "little") + text("step") + b"K\x01u") + b".",
         "of at most",
     ),
+    "a million columns of nothing": (frame(10**6, 0, array(b"(J" + struct.pack("<i", 10**6) + b"K\x00t", F8, raw(b""))) + b".", OVER),
+    "thousands of tables": (
+        rows(0) + b"q\x00" + call("pandas.core.internals.managers", "BlockManager", b")", b"](h\x00h\x00e") + b"q\x01]("
+        + (name("pandas", "DataFrame") + b")\x81}" + text("_mgr") + b"h\x01sb") * 20_000 + b"e\x87.",
+        OVER,
+    ),
+    "a column without rows": (frame(1, 1, array(b")", dtype("O8"), b"]" + text("x") + b"a")) + b".", "a column of numbers, text or dates"),
     "manager without blocks": (name("pandas", "DataFrame") + b")\x81}(" + text("_mgr") + b"Nub.", "the columns of a pandas table"),
     "categories": (call("pandas.core.dtypes.dtypes", "CategoricalDtype") + b".", "found pandas.core.dtypes.dtypes.CategoricalDtype"),
     "Arrow's foreign buffer": (call("pyarrow.lib", "foreign_buffer", b"K\x00") + b".", "found pyarrow.lib.foreign_buffer"),

@@ -264,6 +264,11 @@ def test_a_table_prints_what_is_in_it(tmp_path: Path) -> None:
     assert open_corpus(tmp_path / "out").targets["mood"].bounds == (0, 3)
 
 
+def test_a_link_to_itself_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert_one_line(run("import", tmp_path / "loop", tmp_path / "out"), "expected a path, found Symlink loop")
+
+
 def test_force_replaces_a_corpus_and_nothing_else(tmp_path: Path) -> None:
     meld(tmp_path)
     out = tmp_path / "out"
@@ -301,6 +306,7 @@ def test_the_embedded_corpus(tmp_path: Path) -> None:
     ("error", "code", "said"),
     [
         (InputError("a\nb"), 2, "dglmerc: error: a b\n"),
+        (InputError("found \x1b[2J\u202e"), 2, "dglmerc: error: found \ufffd[2J\ufffd\n"),
         (PermissionError(13, "Permission denied", "/x/y"), 2, "dglmerc: error: /x/y: Permission denied\n"),
         (OSError(28, "No space left on device"), 2, "dglmerc: error: No space left on device\n"),
         (KeyboardInterrupt(), 130, "dglmerc: interrupted"),

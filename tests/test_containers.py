@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -302,6 +303,10 @@ MAT = {
     "opaque object": (variable(17, (1, 1)), "an opaque object"),
     "object": (variable(3, (1, 1)), "an object"),
     "sparse": (variable(5, (1, 1)), "a sparse matrix"),
+    "dimensions of NaN": (tag(14, tag(6, (6).to_bytes(8, "little")) + tag(9, struct.pack("<2d", float("nan"), 1)) + tag(1, b"x")), "float64 where sizes"),
+    "dimensions without end": (tag(14, tag(6, (6).to_bytes(8, "little")) + tag(7, struct.pack("<2f", float("inf"), 1)) + tag(1, b"x")), "float32 where"),
+    "field names of NaN": (variable(2, (1, 1), tag(7, struct.pack("<f", float("nan"))) + tag(1, b"")), "float32 where sizes"),
+    "NaN as a whole number": (variable(12, (1, 1), tag(9, struct.pack("<d", float("nan")))), "float64 of an array of int32"),
     "a class that is none": (variable(99, (1, 1)), "of class 99"),
     "more numbers than there are": (variable(6, (1 << 30, 1 << 30), tag(9, bytes(8))), "1 numbers of an array"),
     "no numbers by 2^31": (variable(6, (0, 2**31 - 1), tag(9, b"")), "more than 200 times"),

@@ -281,6 +281,8 @@ def test_split_merge_and_sample(folder, tmp_path, corpus):
         (("split", "{c}", "{x}", "--test", "nan"), "--test: expected a share"),
         (("split", "{c}", "{x}", "--by", "session", "--group", "speaker"), "--group: expected none beside --by"),
         (("split", "{c}", "{x}", "--by", "session"), "expected values for dev or test"),
+        (("split", "{c}", "{x}", "--by", ""), "expected a column to split by, found '', none among dialogue_id, speaker, text"),
+        (("split", "{c}", "{x}", "--target", ""), "expected a target among score, emotion, found ''"),
         (("split", "{c}", "{x}", "--by", "session", "--dev", "Ses1", "--seed", "-1"), "-1 is not in the range"),
         (("merge", "{c}", "{x}"), "expected two or more corpora and OUT"),
         (("merge", "{c}", "{x}", "{y}"), "expected a corpus folder"),

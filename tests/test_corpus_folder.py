@@ -243,6 +243,13 @@ def test_a_folder_in_use_is_refused_and_an_empty_one_taken(folder, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "empty", "file"]
 
 
+def test_what_another_process_wrote_meanwhile_stays(tmp_path):
+    with pytest.raises(InputError, match="exists and is not empty"), new_folder(tmp_path / "c"):
+        save_corpus(small(), tmp_path / "c")
+    assert open_corpus(tmp_path / "c").content_sha256 == small().content_sha256
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
 def test_force_replaces_and_keeps_the_old_when_the_new_fails(folder, tmp_path, monkeypatch):
     (folder / "stray").write_text("x")
     with monkeypatch.context() as patch:

@@ -46,6 +46,31 @@ def test_parts_merge_to_the_whole(made, data):
     assert merge([made, parts[0]]).content_sha256 == made.content_sha256  # equal dialogues are taken once
 
 
+@pytest.mark.parametrize(("third", "name"), [("A/x", "C"), ("x", "A/A"), ("A", "C")])
+def test_a_name_that_others_begin_with_is_no_prefix(third, name):
+    """Or two dialogues, or two people, would be one."""
+    table = clean_table((1, 0, 0))
+    parts = []
+    for corpus, dialogue, said in (("A", "x", "one"), ("B", "x", "two"), (name, third, "three")):
+        made = clean(table.assign(dialogue_id=dialogue, speaker=dialogue, text=[f"{said} {k}" for k in range(len(table))]))
+        parts.append(replace(made, name=corpus))
+    found = assert_whole(merge(parts))
+    assert len(set(found.dialogue_ids)) == found.utterances["speaker"].nunique() == 3
+
+
+def test_a_column_is_one_thing(corpus):
+    """A target of one that is a further column of another, or that is called as the presence of another's modality."""
+    text, audio = (keep_modalities(corpus, [m]) for m in ("text", "audio"))
+    target = next(iter(corpus.targets))
+    renamed = keep_targets(text, {target: "has_audio"})
+    further = replace(text, utterances=text.utterances.assign(mood="grim"))
+    for first, second in ((renamed, audio), (audio, renamed), (keep_targets(text, {target: "mood"}), further)):
+        with pytest.raises(InputError, match="found another column of this name"):
+            merge([first, second])
+    with pytest.raises(InputError, match="expected 'has_audio' to be in all what it is in one"):
+        side_by_side(renamed, audio)
+
+
 @settings(max_examples=15, deadline=None)
 @given(corpora("a"), corpora("b"))
 def test_dialogues_of_both_stand_in_a_merger(first, second):

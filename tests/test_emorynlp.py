@@ -163,6 +163,7 @@ JSON_FAULTS = {
     "emotion": (("emotion", "Glad"), "dialogue s01_e01_c01, utterance 001: expected one of EmoryNLP's emotions, found 'Glad'"),
     "speakers": (("speakers", "Joey"), "utterance 001: speakers: expected a list, found str"),
     "text": (("transcript", None), "utterance 001: transcript: expected a string, found NoneType"),
+    "half a character": (("transcript", "\ud800"), "utterance 001: transcript: expected a string, found half a character"),
 }  # fmt: skip
 
 

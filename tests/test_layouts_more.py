@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +41,28 @@ VALUES = {
     "multilabel": lambda r: samples_value(r, widths=TINY, mosei="multilabel"),
     "json": lambda r: json_value(emorynlp_rows(r, {(1, 1, 1): 3, (1, 1, 2): 1})),
 }
-STRANGE = (None, "", "x", b"\xff", "\udc80", 10**5000, -1, float("nan"), True, [], {}, (), [[]], [[[1.0], [2.0, 3.0]]], {1: 2}, 1j)
+STRANGE = (
+    pd.NA,
+    pd.Series([1, 2]),
+    np.timedelta64(1, "s"),
+    np.zeros(1, "i4,f8")[0],
+    None,
+    "",
+    "x",
+    b"\xff",
+    "\udc80",
+    10**5000,
+    -1,
+    float("nan"),
+    True,
+    [],
+    {},
+    (),
+    [[]],
+    [[[1.0], [2.0, 3.0]]],
+    {1: 2},
+    1j,
+)
 
 
 def damaged(value: Any, dice: random.Random, depth: int = 0) -> Any:

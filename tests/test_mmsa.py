@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from cli_cases import good
 from layout_cases_more import (
@@ -190,6 +191,8 @@ MMSA_FAULTS = {
     "words": ("train", "regression_labels", lambda x: ["one", *x[1:]], "regression_labels: expected numbers, found 'one' as number 0"),
     "huge": ("train", "regression_labels", lambda x: [10**999, *x[1:]], "regression_labels: expected numbers, found one that is too great"),
     "seven": ("valid", "regression_labels", lambda x: np.ones((2, 7)), "expected one number an utterance, found an array float64 [2, 7]"),
+    "annotation of pandas": ("valid", "annotations", lambda x: [pd.NA, x[1]], "annotations: number 0: expected negative, neutral, positive, found NAType"),
+    "annotation of rows": ("valid", "annotations", lambda x: [pd.Series([1, 2]), x[1]], "number 0: expected negative, neutral, positive, found Series"),
     "annotation": ("valid", "annotations", lambda x: ["Happy", x[1]], "annotations: number 0: expected negative, neutral, positive, found 'Happy'"),
     "width": ("test", "audio", lambda x: x[..., :1], "audio: expected one width, found 2 in train, 2 in valid, 1 in test"),
     "shape": ("test", "audio", lambda x: x[0], "test: audio: expected an array [4, frames, width] of numbers, found an array float64 [6, 2]"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from dgl_merc.errors import InputError, at
 __all__ = ["merge", "side_by_side"]
 
 Array = npt.NDArray[Any]
+_NAMES = ("dialogue_id", "speaker")
 
 
 def merge(corpora: Sequence[Corpus]) -> Corpus:
@@ -42,8 +43,9 @@ def merge(corpora: Sequence[Corpus]) -> Corpus:
     if len(corpora) < 2:
         raise InputError(f"expected two or more corpora to merge, found {len(corpora)}")
     targets, modalities = _targets(corpora), _modalities(corpora)
+    _check_columns(corpora, targets, modalities)
     drop, clash = _named_twice(corpora)
-    names = _prefixes(corpora)
+    names = _prefixes(corpora, used=bool(clash))
     parts, notes = [], []
     for k, corpus in enumerate(corpora):
         part = corpus
@@ -85,6 +87,7 @@ def side_by_side(corpus: Corpus, other: Corpus) -> Corpus:
     """
     if both := [m for m in other.modalities if m in corpus.modalities]:
         raise InputError(f"{at(where(other))}expected modalities beside {', '.join(corpus.modalities)}, found {both[0]!r}; drop one")
+    _check_columns([corpus], (), other.modalities)
     number = {name: d for d, name in enumerate(other.dialogue_ids)}
     its = np.array([number.get(name, -1) for name in corpus.dialogue_ids], dtype=np.int64)
     found = np.flatnonzero(its >= 0)
@@ -165,6 +168,19 @@ def _modalities(corpora: Sequence[Corpus]) -> dict[str, Modality]:
     return found
 
 
+def _check_columns(corpora: Sequence[Corpus], targets: Collection[str], modalities: Collection[str]) -> None:
+    """That a column which one corpus has for a target, or for the presence of a modality, is the same in all that have it."""
+    flags = {presence_column(m) for m in modalities}
+    for corpus in corpora:
+        mine = {presence_column(m) for m in corpus.modalities}
+        for column in corpus.utterances.columns:
+            if (column in flags and column not in mine) or (column in targets and column not in corpus.targets):
+                raise InputError(
+                    f"{at(where(corpus))}expected {column!r} to be in all what it is in one, a target or a presence, found "
+                    "another column of this name; call one of them something else"
+                )
+
+
 def _named_twice(corpora: Sequence[Corpus]) -> tuple[list[set[int]], set[int]]:
     """Of each corpus the dialogues that an earlier one has; and the corpora whose names are not theirs alone."""
     known = [{name: d for d, name in enumerate(c.dialogue_ids)} for c in corpora]
@@ -180,19 +196,22 @@ def _named_twice(corpora: Sequence[Corpus]) -> tuple[list[set[int]], set[int]]:
     return drop, clash
 
 
-def _prefixes(corpora: Sequence[Corpus]) -> list[str]:
-    """What names may begin with: different for every corpus."""
+def _prefixes(corpora: Sequence[Corpus], *, used: bool) -> list[str]:
+    """What names may begin with: different for every corpus and, where it is ``used``, nothing that names of others begin with."""
     names: list[str] = []
     for corpus in corpora:
-        name, number = corpus.name, 2
-        while name in names:
-            name, number = f"{corpus.name}-{number}", number + 1
+        others = (c.utterances[column].unique() for c in corpora if c is not corpus and used for column in _NAMES)
+        taken = {name.split("/")[0] for other in others for name in other if "/" in name}.union(names)
+        plain = name = corpus.name.replace("/", "_")
+        number = 2
+        while name in taken:
+            name, number = f"{plain}-{number}", number + 1
         names.append(name)
     return names
 
 
 def _prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    return table.assign(**{c: (f"{prefix}/" + table[c]).astype("str") for c in ("dialogue_id", "speaker")})
+    return table.assign(**{c: (f"{prefix}/" + table[c]).astype("str") for c in _NAMES})
 
 
 def _same(a: Corpus, i: int, b: Corpus, j: int) -> bool:

@@ -45,7 +45,7 @@ def split_by_column(corpus: Corpus, column: str, *, dev: Sequence[str] = (), tes
         InputError: no such column, a dialogue with several values or none, a value that is not there or named twice, or no dialogue left.
     """
     if column not in corpus.utterances or column in ("split", "position"):
-        raise InputError(f"{at(where(corpus))}expected a column to split by, {_none_of(corpus, column)}")
+        raise InputError(f"{at(where(corpus))}expected a column to split by, {_none_of(corpus, column, ('split', 'position'))}")
     cells = np.asarray(corpus.utterances[column].astype("str").to_numpy(dtype=object))  # NaN, which is empty, is not equal to itself
     value = cells[corpus.offsets[:-1]]
     wrong = np.flatnonzero(cells != np.repeat(value, corpus.lengths))
@@ -146,16 +146,16 @@ def groups_of(corpus: Corpus, column: str | None) -> Array:
     return np.asarray(connected_components(joined, directed=False)[1][: len(corpus)])
 
 
-def _none_of(corpus: Corpus, column: str) -> str:
-    return f"found no {column!r} among {', '.join(map(str, corpus.utterances))}"
+def _none_of(corpus: Corpus, column: str, beside: tuple[str, ...] = ()) -> str:
+    return f"found {column!r}, none among {', '.join(str(c) for c in corpus.utterances if c not in beside)}"
 
 
 def _label_counts(corpus: Corpus, target: str | None, pool: Array, group_of: Array, count: int) -> Array:
     """[G, C + 1] utterances of each group by label; first the unlabelled."""
-    target = target or next(iter(corpus.targets), None)
+    target = next(iter(corpus.targets), None) if target is None else target
     if target is not None and target not in corpus.targets:
         raise InputError(f"{at(where(corpus))}expected a target among {', '.join(corpus.targets)}, found {target!r}")
-    labels = corpus.labels(target) + 1 if target else np.zeros(len(corpus.utterances), dtype=np.int64)
+    labels = corpus.labels(target) + 1 if target is not None else np.zeros(len(corpus.utterances), dtype=np.int64)
     width = int(labels.max()) + 1
     group = np.full(len(corpus), -1)
     group[pool] = group_of

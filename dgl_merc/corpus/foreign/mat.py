@@ -139,7 +139,7 @@ class _Reader:
         if kind in _REFUSED:
             raise _DamageError(f"{_REFUSED[kind]}, which is no plain data")
         dims, pos = self.element(data, pos)
-        shape = tuple(int(n) for n in self.numbers(dims))
+        shape = tuple(self.integers(dims))
         if not 2 <= len(shape) <= _AXES or min(shape) < 0:
             raise _DamageError("dimensions that are none")
         name, pos = self.element(data, pos)
@@ -164,6 +164,14 @@ class _Reader:
         out: Array = np.frombuffer(element.data, dtype)
         return out
 
+    def integers(self, element: _Element) -> list[int]:
+        """The same, of whole numbers."""
+        found = self.numbers(element)
+        if found.dtype.kind == "f":
+            raise _DamageError(f"{found.dtype} where sizes are due")
+        out: list[int] = found.tolist()
+        return out
+
     def array(self, data: memoryview, pos: int, shape: tuple[int, ...], word: int) -> Array:
         """Numbers of any class; MATLAB writes them in the narrowest type that holds them."""
         real, pos = self.element(data, pos)
@@ -171,7 +179,11 @@ class _Reader:
         if len(x) != math.prod(shape):
             raise _DamageError(f"{len(x)} numbers of an array {list(shape)}")
         self.spend(16 * math.prod(n or 1 for n in shape))
-        x = x.astype(_CLASSES[word & 0xFF])
+        kind = np.dtype(_CLASSES[word & 0xFF])
+        if x.dtype.kind == "f" and kind.kind != "f":
+            raise _DamageError(f"{x.dtype} of an array of {kind}")
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, as in MATLAB
+            x = x.astype(kind)
         if word & _COMPLEX:
             imaginary = self.numbers(self.element(data, pos)[0])
             if len(imaginary) != len(x):
@@ -211,7 +223,7 @@ class _Reader:
         """A dict, or a list of them."""
         width, pos = self.element(data, pos)
         names, pos = self.element(data, pos)
-        length = int(self.numbers(width)[0]) if len(width.data) == 4 else 0
+        length = self.integers(width)[0] if len(width.data) == 4 else 0
         if length < 1 or len(names.data) % length:
             raise _DamageError("field names of no length")
         raw = bytes(names.data)

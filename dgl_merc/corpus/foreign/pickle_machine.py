@@ -230,12 +230,20 @@ def _put_4(m: Machine) -> None:
     m.pos += 4
 
 
+def _place(m: Machine) -> int:
+    """Of the memo, as text. Numbers without bound could all have one hash: then every look-up takes as long as the memo is."""
+    place = int(m.number_line())
+    if not 0 <= place < 1 << 32:
+        raise ValueError("a place in the memo that is none")
+    return place
+
+
 def _get_text(m: Machine) -> None:
-    _again(m, m.memo[int(m.number_line())])
+    _again(m, m.memo[_place(m)])
 
 
 def _put_text(m: Machine) -> None:
-    m.memo[int(m.number_line())] = m.stack[-1]
+    m.memo[_place(m)] = m.stack[-1]
 
 
 def _memoize(m: Machine) -> None:

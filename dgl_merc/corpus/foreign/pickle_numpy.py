@@ -30,6 +30,9 @@ _SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8, 12, 16
 _WIDEST = 1 << 24
 """Bytes of one item."""
 _FIELDS = 1000
+"""Of a dtype, those within its fields included."""
+_FIELD_WEIGHT = 128
+"""Bytes that a field counts for in every array that has it: NumPy goes through them all each time."""
 _UNIT = re.compile(r"Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as|generic")
 _AXES = 32
 
@@ -108,13 +111,16 @@ def _structured(names: Any, fields: Any, size: int) -> np.dtype[Any]:
         or not all(type(name) is str for name in names)
     ):
         raise _damaged(f"1 to {_FIELDS} named fields of a dtype", "something else")
-    formats, offsets, titles = [], [], []
+    formats, offsets, titles, count = [], [], [], 0
     for name in names:
         entry = fields.get(name)
         if type(entry) is not tuple or len(entry) not in (2, 3) or not isinstance(entry[0], np.dtype) or type(entry[1]) is not int:
             raise _damaged("the fields of a dtype", f"something else for {name[:20]!r}")
         if entry[0].hasobject or not 0 <= entry[1] <= size - entry[0].itemsize:
             raise _damaged(f"fields of numbers or text within {size} bytes", f"another for {name[:20]!r}")
+        count += _fields_in(entry[0])
+        if count > _FIELDS:  # what is within it, and within that: a few names each time, and soon more than any walk ends with
+            raise _damaged(f"at most {_FIELDS} fields of a dtype in all", "more")
         formats.append(entry[0])
         offsets.append(entry[1])
         titles.append(_text(entry[2]) if len(entry) == 3 else None)
@@ -122,6 +128,13 @@ def _structured(names: Any, fields: Any, size: int) -> np.dtype[Any]:
         return np.dtype({"names": list(names), "formats": formats, "offsets": offsets, "titles": titles, "itemsize": size})
     except (ValueError, TypeError) as error:  # the same name twice
         raise _damaged("the fields of a dtype", error) from None
+
+
+def _fields_in(dtype: np.dtype[Any]) -> int:
+    """How many numbers or texts a dtype is made of."""
+    if dtype.subdtype is not None:
+        dtype = dtype.subdtype[0]
+    return 1 if dtype.fields is None else sum(_fields_in(entry[0]) for entry in dtype.fields.values())
 
 
 def _subarray(sub: Any, size: int) -> np.dtype[Any]:
@@ -149,6 +162,7 @@ def _filled(data: bytes | bytearray, dtype: Any, shape: tuple[int, ...], order: 
         raise _damaged(f"{count * dtype.itemsize} bytes of an array {list(shape)} of {dtype}", f"{len(data)} bytes")
     # Of an array without bytes, what counts is how many rows a walk through it would make.
     purse.spend(8 * math.prod(n or 1 for n in shape) if not len(data) else 0)
+    purse.spend(_FIELD_WEIGHT * _fields_in(dtype) if dtype.fields is not None else 0)
     if not len(data):
         return np.zeros(shape, dtype.newbyteorder("="), order=order)
     x: Array = np.frombuffer(data, dtype).reshape(shape, order=order).astype(dtype.newbyteorder("="), order="K")

@@ -31,6 +31,8 @@ NA: Any = pd.NA
 
 Array = npt.NDArray[Any]
 _COLUMNS = 1 << 20
+_TABLE_WEIGHT, _COLUMN_WEIGHT = 8192, 1024
+"""Bytes that a table, and each of its columns, count for: what pandas takes to make them, even of nothing."""
 _FAULTS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, NotImplementedError, AssertionError)
 """What pandas' constructors raise on columns that don't go together."""
 
@@ -130,7 +132,7 @@ def _column(value: Any) -> Any:
     """A NumPy array, or pandas' array of strings."""
     if type(value) is Part:
         return _part(value, "column", "a column")
-    if isinstance(value, np.ndarray) and value.dtype.names is None and value.dtype.kind in "biufcOMm":
+    if isinstance(value, np.ndarray) and value.ndim and value.dtype.names is None and value.dtype.kind in "biufcOMm":
         return value
     raise _fault("a column of numbers, text or dates")
 
@@ -167,7 +169,8 @@ def _managed(args: tuple[Any, ...], state: Any, axes: int) -> tuple[list[Any], l
     return given, blocks
 
 
-def make_series(_: Global, args: tuple[Any, ...], state: Any, __: Purse) -> Any:
+def make_series(_: Global, args: tuple[Any, ...], state: Any, purse: Purse) -> Any:
+    purse.spend(_COLUMN_WEIGHT)
     (index,), blocks = _managed(args, state, 1)
     if len(blocks) != 1 or blocks[0][0].shape != (len(index),):
         raise _fault(f"one column of {len(index)} rows")
@@ -176,10 +179,11 @@ def make_series(_: Global, args: tuple[Any, ...], state: Any, __: Purse) -> Any:
     return _by_pandas(lambda: pd.Series(values, index=index, name=name, dtype=values.dtype))
 
 
-def make_frame(_: Global, args: tuple[Any, ...], state: Any, __: Purse) -> Any:
+def make_frame(_: Global, args: tuple[Any, ...], state: Any, purse: Purse) -> Any:
     (columns, index), blocks = _managed(args, state, 2)
     if len(columns) > _COLUMNS:
         raise _fault(f"at most {_COLUMNS} columns")
+    purse.spend(_TABLE_WEIGHT + _COLUMN_WEIGHT * len(columns))
     by_place: dict[int, Any] = {}
     for values, places in blocks:
         where = _places(places, len(columns))

@@ -25,7 +25,7 @@ import pandas as pd
 from dgl_merc.corpus.readers.emorynlp import MAPS, emotion_of, files_of_folder, named_files, published, split_of_file, together
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published
 from dgl_merc.corpus.reading.content import describe, read_json, shown
-from dgl_merc.corpus.reading.plain import as_strings
+from dgl_merc.corpus.reading.plain import as_strings, string
 from dgl_merc.errors import InputError, at
 
 __all__ = ["LAYOUTS"]
@@ -90,15 +90,18 @@ def _row(path: Path, value: Any) -> dict[str, object]:
         emotion = emotion_of(value["emotion"] or "") if isinstance(value["emotion"], str | None) else emotion_of(describe(value["emotion"]))
     except ValueError:
         raise InputError(f"{place}expected one of EmoryNLP's emotions, found {shown(value['emotion'])}") from None
-    if not isinstance(value["transcript"], str):
-        raise InputError(f"{place}transcript: expected a string, found {describe(value['transcript'])}")
+    try:
+        transcript = string(value["transcript"])
+    except ValueError:  # half a surrogate pair, too, which JSON can write
+        found_instead = "half a character (a surrogate)" if isinstance(value["transcript"], str) else describe(value["transcript"])
+        raise InputError(f"{place}transcript: expected a string, found {found_instead}") from None
     season, episode, scene, number = (int(piece) for piece in found.groups()[1:])
     return {
         "dialogue_id": found["scene"],
         "utterance_id": number,
         "order": number,
         "speaker": together([name.strip() for name in as_strings(value["speakers"], f"{place}speakers: ") if name.strip()]),
-        "text": value["transcript"],
+        "text": transcript,
         "emotion": emotion,
         "season": season,
         "episode": episode,

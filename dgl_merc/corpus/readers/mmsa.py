@@ -172,9 +172,7 @@ def _polarity(part: Mapping[str, Any], where: str) -> list[str | None] | None:
     if "annotations" in part:
         made = []
         for number, item in enumerate(as_list(part["annotations"], f"{where}annotations: ")):
-            empty = (
-                item is None or item == "" or (isinstance(item, float) and np.isnan(item)) if not isinstance(item, np.ndarray) else False
-            )
+            empty = item is None or (isinstance(item, str) and not item) or (isinstance(item, float) and np.isnan(item))
             name = None if empty else item.lower() if isinstance(item, str) else describe(item)
             if name is not None and name not in ANNOTATIONS:
                 raise InputError(f"{where}annotations: number {number}: expected {', '.join(ANNOTATIONS)}, found {shown(item)}")

@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 
 from dgl_merc.corpus.readers.layout import Content, Published, Vectors
-from dgl_merc.corpus.reading.content import shown
-from dgl_merc.corpus.reading.plain import is_list, is_whole
+from dgl_merc.corpus.reading.content import is_whole, shown
+from dgl_merc.corpus.reading.plain import is_list
 from dgl_merc.corpus.reading.stacked import Held, mean, refuse_repeats, sequence, stack
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dgl_merc.corpus.reading.csv_file import in_short
 from dgl_merc.corpus.reading.expressions import Part
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec
 from dgl_merc.corpus.reading.loaded import Ints, Loaded
@@ -19,7 +21,7 @@ from dgl_merc.errors import InputError
 
 __all__ = ["load_by_column", "matching_columns"]
 
-_SPAN = re.compile(r"(?P<stem>.*?)(?P<low>\d+)\.\.(?P=stem)(?P<high>\d+)")
+_SPAN = re.compile(r"(?P<stem>.*?)(?P<low>\d{1,9})\.\.(?P=stem)(?P<high>\d{1,9})")
 
 
 def load_by_column(spec: FeatureSpec, rows: Rows, columns: Mapping[str, pd.Series[str]] | None) -> Loaded:
@@ -72,12 +74,13 @@ def matching_columns(spec: FeatureSpec, there: list[str]) -> list[str]:
         InputError: one stands for no column, or a column is named twice.
     """
     names: list[str] = []
+    known = set(there)
     for piece in spec.columns:
         found = _expand(piece, there)
-        if missing := [name for name in found or [piece] if name not in there]:
-            raise InputError(f"{spec.where}expected a column {missing[0]!r}, found the columns: {', '.join(there)}")
+        if missing := [name for name in found or [piece] if name not in known]:
+            raise InputError(f"{spec.where}expected a column {missing[0]!r}, found the columns: {in_short(there)}")
         names += found
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{spec.where}expected each column once, found {twice[0]!r} twice")
     return names
 
@@ -86,7 +89,8 @@ def _expand(piece: str, there: list[str]) -> list[str]:
     if piece in there:
         return [piece]
     if span := _SPAN.fullmatch(piece):
-        return [f"{span['stem']}{number}" for number in range(int(span["low"]), int(span["high"]) + 1)]
+        low, high = int(span["low"]), int(span["high"])
+        return [f"{span['stem']}{number}" for number in range(low, min(high, low + len(there)) + 1)]  # of more, one is missing
     found = [name for name in there if fnmatch.fnmatchcase(name, piece)]
     numbered = [re.fullmatch(r"(.*?)([0-9]+)", name) for name in found]
     if all(numbered) and len({m[1] for m in numbered if m}) == 1:

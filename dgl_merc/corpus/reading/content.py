@@ -15,7 +15,7 @@ from dgl_merc.corpus.readers.layout import Content
 from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
 from dgl_merc.errors import InputError, at
 
-__all__ = ["describe", "read_content", "read_json", "shown"]
+__all__ = ["describe", "is_whole", "read_content", "read_json", "shown"]
 
 _ARRAYS = (b"\x93NUMPY", b"\x89HDF\r\n\x1a\n", b"MATLAB ")
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
@@ -82,6 +82,11 @@ def describe(value: Any, depth: int = 2) -> str:
     return type(value).__name__
 
 
+def is_whole(value: Any) -> bool:
+    """Whether something is a whole number: no truth value, and no span of time, which NumPy counts among the integers."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+
+
 def shown(value: Any) -> str:
     """A value in a few words, whatever a stranger put there.
 
@@ -90,7 +95,7 @@ def shown(value: Any) -> str:
     """
     if isinstance(value, str):
         return repr(str(value)) if len(value) <= 38 else f"{value[:35]!r}..."
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+    if is_whole(value):
         return str(value) if abs(int(value)) < 2**64 else f"a whole number of {int(value).bit_length()} bits"
     if value is None or isinstance(value, bool | float | np.floating):
         return str(value)

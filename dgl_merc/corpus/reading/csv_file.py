@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -21,12 +22,14 @@ import pyarrow as pa
 
 from dgl_merc.errors import InputError, at
 
-__all__ = ["Cells", "CsvFile", "read_csv"]
+__all__ = ["Cells", "CsvFile", "in_short", "read_csv"]
 
 LONGEST_CELL = 1 << 24
 """Characters; the csv module's own limit (131072) is less than a long monologue."""
 _BYTES = 1 << 24  # of a file, at a time
-_CELLS = 1 << 18  # as Python strings, at a time
+_CELLS, _ROWS = 1 << 18, 64  # as Python strings, at a time; fewer rows would not repay a column's own bytes
+_COLUMNS = 1 << 16
+_NAMED = 40  # in a message
 
 
 class Cells(Sequence[str]):
@@ -90,8 +93,14 @@ class CsvFile:
         """
         for column, advice in columns.items():
             if column not in self.cells:
-                found = ", ".join(self.cells)
+                found = in_short(self.cells)
                 raise InputError(f"{at(self.path, line=1)}expected a column {column!r}{advice}, found the columns: {found}")
+
+
+def in_short(columns: Collection[str]) -> str:
+    """The names of columns as a message may have them: not thousands."""
+    more = len(columns) - _NAMED
+    return ", ".join([*islice(columns, _NAMED), *([f"and {more} more"] if more > 0 else [])])
 
 
 def read_csv(path: Path) -> CsvFile:
@@ -105,6 +114,8 @@ def read_csv(path: Path) -> CsvFile:
     _check_text(path)
     table = _Table()
     for line, row in _rows(path):
+        if len(row) > _COLUMNS:
+            raise InputError(f"{at(path, line=line)}expected at most {_COLUMNS} cells, found {len(row)}; put vectors into a .npy file")
         table.add(line, row)
     if table.header is None:
         raise InputError(f"{at(path)}expected a header and rows, found an empty file")
@@ -182,7 +193,7 @@ class _Table:
         elif self.uneven is None:
             self._waiting.append(row)
             self._waiting_lines.append(line)
-            if len(self._waiting) * len(row) >= _CELLS:
+            if len(self._waiting) * len(row) >= _CELLS and len(self._waiting) >= _ROWS:
                 self._pack()
 
     def _pack(self) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dgl_merc.corpus.reading.content import describe, shown
 from dgl_merc.errors import InputError
 
-__all__ = ["as_integers", "as_list", "as_numbers", "as_strings", "is_list", "is_number", "is_whole", "string"]
+__all__ = ["as_integers", "as_list", "as_numbers", "as_strings", "is_list", "is_number", "string"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,13 +31,8 @@ def string(value: object) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether something is a real number (a truth value is none)."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-
-
-def is_whole(value: object) -> bool:
-    """Whether something is a whole number by its type (a truth value is none)."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    """Whether something is a real number (a truth value is none, nor a span of time, which NumPy counts among the integers)."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_ | np.timedelta64)
 
 
 def is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...] | npt.NDArray[Any]]:

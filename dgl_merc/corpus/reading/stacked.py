@@ -164,7 +164,7 @@ def _row(path: Path, name: str, held: Held, k: int, known: dict[int, Array | Non
 def _vector(path: Path, name: str, held: Held, k: int, entry: Any) -> Array | None:
     if entry is None or (isinstance(entry, list | tuple) and not entry):
         return None
-    if isinstance(entry, list | tuple) and all(issubclass(kind, _REAL) and kind is not bool for kind in set(map(type, entry))):
+    if isinstance(entry, list | tuple) and all(issubclass(kind, _REAL) and kind not in _NOT_REAL for kind in set(map(type, entry))):
         try:
             return np.array(entry, dtype=np.float64)[None]
         except OverflowError:  # a whole number beyond float64
@@ -178,4 +178,4 @@ def _vector(path: Path, name: str, held: Held, k: int, entry: Any) -> Array | No
     raise InputError(f"{where}{name}: expected a vector of real numbers, found {shown(entry)}")
 
 
-_REAL = (int, float, np.integer, np.floating)
+_REAL, _NOT_REAL = (int, float, np.integer, np.floating), (bool, np.timedelta64)

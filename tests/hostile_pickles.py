@@ -1,8 +1,4 @@
-"""Files that pretend to be pickles of data: each with what must be said of it.
-
-Run as a program, it reads them all as an importer would, in a process that may not take much memory and whose every step is watched, and prints what
-happened: see :func:`main`.
-"""
+"""Files that pretend to be pickles of data: each with what must be said of it. As a program: see :func:`main`."""
 
 from __future__ import annotations
 

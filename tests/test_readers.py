@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-import scipy.io
 from layout_cases_more import small_meld
 
 from dgl_merc.corpus import SPLITS, Corpus, open_corpus, save_corpus
@@ -174,33 +172,6 @@ def test_one_array_for_all_rows_follows_the_order_of_the_files(tmp_path: Path) -
     np.save(tmp_path / "all.npy", np.arange(12))
     corpus = read_meld(tmp_path, ["text=all.npy"])
     assert corpus.features["text"].ravel().tolist() == list(range(12))
-
-
-def test_arrays_of_mat_and_hdf5_files_are_read_by_row(tmp_path: Path) -> None:
-    small_meld(tmp_path)
-    x = np.arange(24.0).reshape(12, 2)
-    scipy.io.savemat(tmp_path / "av.mat", {"mfcc": x, "name": "x"})
-    for split, begin in (("train", 0), ("dev", 4), ("test", 8)):
-        with h5py.File(tmp_path / f"{split}.h5", "w") as file:
-            file["audio/mfcc"] = x[begin : begin + 4]
-    np.save(tmp_path / "x.npy", x)
-    wanted = read_meld(tmp_path, ["audio=x.npy"]).features["audio"]
-    for said in ("av.mat:mfcc", "{split}.h5:audio/mfcc"):
-        corpus = read_meld(tmp_path, [f"audio={said}"])
-        np.testing.assert_array_equal(corpus.features["audio"], wanted)
-        assert corpus.modalities["audio"].provenance.endswith(f"{said.split(':')[1]}, by row")
-    for said, found in {
-        "av.mat:energy": "av.mat: expected an array 'energy', found mfcc, name",
-        "av.mat:mfcc/x": "av.mat: expected an array 'mfcc/x', found an array",
-        "av.mat:name": "av.mat: name: expected an array, found str",
-        "train.h5:audio": "train.h5: audio: expected an array, found a dict of 1",
-        "train.h5:audio/mfcc": "train.h5: expected 12 rows, one for each row in the CSV, found 4",
-        "av.mat:log(mfcc)": "expected the name of one array behind the file, found 'log(mfcc)'",
-        "av.mat": "expected the names of arrays behind the file",
-    }.items():
-        with pytest.raises(InputError) as error:
-            read_meld(tmp_path, [f"audio={said}"])
-        assert found in str(error.value)
 
 
 def test_the_join_by_key_reads_the_split(tmp_path: Path) -> None:

@@ -139,11 +139,14 @@ def test_notes(tmp_path):
     assert found["iemocap"] == [NO_DEV, quirk]
     assert found["iemocap-4"] == [NO_DEV]
     assert found["iemocap-roberta"][:2] == [MEAN, NO_DEV]
-    assert found["cosmic-iemocap-text"] == [quirk]
+    bare = "no features: without some there is no graph; --features text=FILE.npy adds them by row"
+    assert found["cosmic-iemocap-text"] == [quirk, bare]
     assert found["meld-text-audio"] == [LOCAL, dev, order]
     assert found["meld-tuple"] == [LOCAL, dev, "the last item, a dict of 8, is not read, as no published loader reads it"]
     assert found["cosmic-meld"] == [MEAN, LOCAL, order]
-    assert found["cosmic-emorynlp-text"] == found["cosmic-dailydialog-text"] == [LOCAL]
+    assert found["cosmic-emorynlp-text"] == [LOCAL, bare]
+    told = "told from EmoryNLP, which has the same items, by speakers '0' and '1' alone; of a file of EmoryNLP's all labels would be wrong"
+    assert found["cosmic-dailydialog-text"] == [LOCAL, told, bare]
 
 
 def test_the_same_content_has_the_same_hash(tmp_path):

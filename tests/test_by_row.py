@@ -19,7 +19,7 @@ X = np.arange(12.0).reshape(6, 2)
 def talk(tmp_path: Path) -> Path:
     """Six utterances, not in order, in two splits that take turns; their features in a file of each kind."""
     rows = [
-        f"{split},{split}{k},ann,{k},joy" for k, split in ((1, "train"), (0, "test"), (0, "train"), (1, "test"), (2, "test"), (2, "train"))
+        f"{split},{split},ann,{k},joy" for k, split in ((1, "train"), (0, "test"), (0, "train"), (1, "test"), (2, "test"), (2, "train"))
     ]
     rows[0] = rows[0].replace("joy", "fear")
     (tmp_path / "talk.csv").write_text("split,dialogue_id,speaker,utterance_id,emotion\n" + "\n".join(rows) + "\n")

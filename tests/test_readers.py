@@ -13,6 +13,7 @@ from dgl_merc.corpus import SPLITS, Corpus, open_corpus, save_corpus
 from dgl_merc.corpus.readers.meld import EMOTIONS, SENTIMENTS, read_meld
 from dgl_merc.corpus.readers.table import Columns, read_table
 from dgl_merc.corpus.reading import csv_file
+from dgl_merc.corpus.reading.by_column import matching_columns
 from dgl_merc.corpus.reading.cells import seconds
 from dgl_merc.corpus.reading.expressions import FUNCTIONS, parse_expressions
 from dgl_merc.corpus.reading.feature_spec import parse_spec
@@ -273,6 +274,7 @@ def test_a_range_beyond_all_columns_is_not_spelt_out(tmp_path: Path) -> None:
             read_table(table(tmp_path), [f"text={pattern}"])
     with pytest.raises(InputError, match=r"expected a column 'f0\.\.f9999"):
         read_table(table(tmp_path), ["text=columns:f0..f" + "9" * 5000])
+    assert matching_columns(parse_spec("text=columns:f0..f2"), ["f0", "f1", "f2"]) == ["f0", "f1", "f2"]
 
 
 def test_a_wide_table_is_read_many_rows_at_a_time_and_a_wider_one_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

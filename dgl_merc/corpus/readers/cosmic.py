@@ -18,7 +18,8 @@ other two.
 
 Speakers: 'M' or 'F' in IEMOCAP (here the ten actors, see :mod:`dgl_merc.corpus.readers.iemocap`, whose label maps and quirks these share),
 '0' or '1' in DailyDialog, a vector with one 1 in MELD and EmoryNLP: known within a dialogue only. EmoryNLP and DailyDialog have the same
-items otherwise, and are told apart by this.
+items otherwise, and are told apart by this: a note says so of what is taken for DailyDialog, as COSMIC's own loader of EmoryNLP asks for
+'0', too.
 
 Labels. IEMOCAP: 0 happy, 1 sad, 2 neutral, 3 angry, 4 excited, 5 frustrated. MELD: 0 neutral, 1 surprise, 2 fear, 3 sadness, 4 joy,
 5 disgust, 6 anger; its sentiment as in :mod:`dgl_merc.corpus.readers.meld_tuples`. EmoryNLP: 0 joyful, 1 mad, 2 peaceful, 3 neutral, 4 sad,
@@ -71,11 +72,17 @@ def _read(content: Content, made: Tuple) -> Published:
     return Opened(content, made).published()
 
 
+def _read_dailydialog(content: Content, made: Tuple) -> Published:
+    published = _read(content, made)
+    said = "told from EmoryNLP, which has the same items, by speakers '0' and '1' alone; of a file of EmoryNLP's all labels would be wrong"
+    return replace(published, notes=(*published.notes, said))
+
+
 _DATA: dict[str, tuple[Tuple, Read, Mapping[str, Mapping[str, str]]]] = {
     "iemocap": (Tuple("IEMOCAP", (), IEMOCAP_LABELS, "letter", IEMOCAP, {}, actor), read_iemocap, MAPS),
     "meld": (Tuple("MELD", (), EMOTIONS, "one-hot", MELD, {}), read_meld_tuple, {}),
     "emorynlp": (Tuple("EmoryNLP", (), EMORYNLP, "one-hot", _ANY, {}), _read, EMORYNLP_MAPS),
-    "dailydialog": (Tuple("DailyDialog", (), DAILYDIALOG, "digit", _ANY, {}), _read, {}),
+    "dailydialog": (Tuple("DailyDialog", (), DAILYDIALOG, "digit", _ANY, {}), _read_dailydialog, {}),
 }
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile_pickles import array, text, zipped
+from hostile_pickles import zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 from pickle_cases import assert_same, read, refused, tables
+from pickle_instructions import array, text
 
 from dgl_merc.corpus.reading import pickle_building, pickle_machine
 from dgl_merc.corpus.reading.pickle_terms import ADMITTED

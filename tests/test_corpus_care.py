@@ -240,7 +240,7 @@ def test_splits_by_a_column_leave_test_alone(corpus):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda c: split_by_column(c, "season", dev=["1"]), "found 'season', none among dialogue_id, "),
+        (lambda c: split_by_column(c, "season", dev=["1"]), "found 'season', none among dialogue_id, speaker"),
         (lambda c: split_by_column(c, "text", dev=["1"]), "dialogue train/0, utterance 1: expected one text for the whole dialogue"),
         (lambda c: split_by_column(c, "session", dev=["Ses9"]), "among Ses0, Ses1, Ses2, found 'Ses9'"),
         (lambda c: split_by_column(c, "session", dev=["Ses1"], test=["Ses1"]), "expected each value once"),
@@ -249,7 +249,7 @@ def test_splits_by_a_column_leave_test_alone(corpus):
         (lambda c: split_by_draw(c, dev=0.5, test=0.5), "leave some for train, found dev 0.5 and test 0.5"),
         (lambda c: split_by_draw(c, dev=0), "found dev 0 and test keep"),
         (lambda c: split_by_draw(c, dev=0.001), "found too few for these shares"),
-        (lambda c: split_by_draw(c, group="season"), "found 'season', none among"),
+        (lambda c: split_by_draw(c, group="season"), "found 'season', none among dialogue_id, position"),
         (lambda c: split_by_draw(c, target="mood"), "expected a target among emotion, found 'mood'"),
     ],
 )

@@ -17,10 +17,11 @@ from typing import Any
 import hostile_pickles
 import numpy as np
 import pytest
-from hostile_pickles import CASES, call, dtype, name, text, written
+from hostile_pickles import CASES, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pickle_cases import assert_same, read, refused, tables
+from pickle_instructions import call, dtype, name, text
 
 from dgl_merc.corpus.foreign import pickle_building
 from dgl_merc.corpus.foreign.pickle_terms import ADMITTED

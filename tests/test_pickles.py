@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hostile_pickles import array, call, name, text, zipped
+from hostile_pickles import zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 from pickle_cases import assert_same, read, refused, tables
+from pickle_instructions import array, call, name, text
 
 from dgl_merc.corpus.foreign import pickle_building, pickle_machine
 from dgl_merc.corpus.foreign.pickle_terms import ADMITTED

@@ -73,7 +73,7 @@ def _rows(path: Path, value: Any) -> pd.DataFrame:
 def _items(path: Path, value: Any, name: str) -> list[Any]:
     found = value.get(name) if isinstance(value, Mapping) else None
     if not isinstance(found, list):
-        place = next((str(item)[:40] for key, item in value.items() if key.endswith("_id")), "") if isinstance(value, Mapping) else ""
+        place = next((str(item)[:40] for key, item in value.items() if str(key).endswith("_id")), "") if isinstance(value, Mapping) else ""
         raise InputError(f"{at(path)}{place}{': ' if place else ''}expected a list of {name}, found {describe(value)}")
     return found
 

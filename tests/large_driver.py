@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import sklearn.decomposition
 import torch
 
 from dgl_merc.corpus import save_corpus
@@ -30,9 +31,10 @@ def main(folder: Path) -> None:
     common_space.MOST = 100
     statistics._CELLS = 1 << 18
     run_folder.write_report = lambda *_: Path()  # figures have no part in this
+    assert sklearn.decomposition  # imported on first use, as what torch imports on its first step: no part of it
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.sum().backward()
-    torch.optim.AdamW([weight]).step()  # what torch imports on its first step is no part of it
+    torch.optim.AdamW([weight]).step()
     peaks = {}
 
     def done(phase: str) -> None:

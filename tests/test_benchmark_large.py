@@ -45,7 +45,7 @@ def test_every_phase_is_a_command(large, tmp_path):
         command = commands.commands[name]
         if phase == "import":
             command, words = command.commands[words[0]], words[1:]
-        assert command.make_context(name, words).params
+        assert command.make_context(name, words, **commands.context_settings).params  # a command keeps the first help option it made
 
 
 def test_memory_of_a_process_is_seen_and_a_failure_is_one(large):

@@ -28,7 +28,7 @@ class Imports(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that was named; anything else is a file."""
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and args[0] not in self.commands:
             args = ["file", *args]
         return super().resolve_command(ctx, args)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +125,16 @@ def test_faults(toys, options, said):
     with pytest.raises(InputError) as error:
         read_published(toys, **options)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_is_one_by_its_name_or_its_first_bytes(toys, tmp_path, protocol):
+    written = pickled(tmp_path / "named.pickle", {"toy": 1}, protocol).read_bytes()
+    others = {"packed": gzip.compress(written), "squeezed.dat": lzma.compress(written)} | ({"features": written} if protocol > 1 else {})
+    for name, data in others.items():
+        (tmp_path / name).write_bytes(data)
+    for name in ("named.pickle", *others):
+        assert read_published(tmp_path / name).content_sha256 == read_published(toys).content_sha256
 
 
 def test_what_no_layout_or_several_fit(toys, tmp_path):

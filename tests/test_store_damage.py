@@ -201,6 +201,15 @@ def test_foreign_tables_and_manifests(store):
         open_store(store)
 
 
+@pytest.mark.parametrize("column", ["number", "dialogue_id", "split", "utterances", "shard", "index"])
+def test_a_table_of_dialogues_without_a_column(store, column):
+    table = pd.read_parquet(store / "dialogues.parquet").drop(columns=column)
+    table.to_parquet(store / "dialogues.parquet")
+    edit(store, files=read_json(store / "manifest.json")["files"] | {"dialogues.parquet": file_record(store / "dialogues.parquet")})
+    with pytest.raises(InputError, match=rf"dialogues.parquet: expected the columns number, .*; missing: {column}$"):
+        open_store(store)
+
+
 @pytest.mark.usefixtures("unread")
 def test_a_table_that_names_files_of_its_own_is_refused(store, tmp_path):
     """The table is a file like any other: what it says of shards counts only where the manifest lists them."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dgl_merc.corpus.pieces import pieces_of
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at
 
@@ -172,12 +173,11 @@ def check_finite(table: pd.DataFrame, modality: str, x: Array, rows: npt.NDArray
     Raises:
         InputError: names the first utterance with such a value.
     """
-    step = max(1, (1 << 22) // x.shape[1])
-    for lo in range(0, len(x), step):
-        bad = ~np.isfinite(x[lo : lo + step])
+    for lo, piece in pieces_of(x):
+        bad = ~np.isfinite(piece)
         if bad.any():
             row, column = (int(v) for v in np.argwhere(bad)[0])
-            total = sum(int((~np.isfinite(x[k : k + step])).any(axis=1).sum()) for k in range(lo, len(x), step))
+            total = sum(int((~np.isfinite(piece)).any(axis=1).sum()) for _, piece in pieces_of(x))
             raise InputError(
                 f"{utterance_at(table, int(rows[lo + row]), where)}{modality}: expected finite numbers, "
                 f"found {x[lo + row, column]} in column {column} "

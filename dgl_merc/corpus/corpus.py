@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_merc.corpus.checks import check_corpus, column_types
+from dgl_merc.corpus.pieces import pieces_of
 from dgl_merc.corpus.targets import Modality, Target, places_of, sign_labels
 from dgl_merc.errors import InputError, at
 
@@ -305,5 +306,5 @@ def _joined(values: pd.Series[Any]) -> Iterator[str]:
 
 def _feed(digest: hashlib._Hash, x: Array) -> None:
     """Features in pieces, as little-endian float32 on every machine."""
-    for lo in range(0, len(x), _ROWS):
-        digest.update(np.ascontiguousarray(x[lo : lo + _ROWS], dtype="<f4").data)
+    for _, piece in pieces_of(x):
+        digest.update(np.ascontiguousarray(piece, dtype="<f4").data)

@@ -1,6 +1,6 @@
 """``python -m dgl_merc.cli``."""
 
-from dgl_merc.cli.main import main
+from dgl_merc.cli.main import run_process
 
 if __name__ == "__main__":
-    main(prog_name="dglmerc")
+    run_process()

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import IO, Any
 
 import click
@@ -22,6 +23,7 @@ from dgl_merc.cli.env import env
 from dgl_merc.cli.evaluate import evaluate
 from dgl_merc.cli.explain import explain
 from dgl_merc.cli.explore import explore
+from dgl_merc.cli.features import features
 from dgl_merc.cli.fit import fit
 from dgl_merc.cli.import_corpus import import_corpus
 from dgl_merc.cli.inspect_store import inspect
@@ -32,7 +34,7 @@ from dgl_merc.cli.verify import verify
 from dgl_merc.errors import InputError, harmless, is_out_of_memory
 from dgl_merc.version import __version__
 
-__all__ = ["Commands", "main"]
+__all__ = ["Commands", "main", "run_process"]
 
 
 _GRACE = 60.0  # seconds
@@ -120,6 +122,23 @@ def _in_words(error: OSError) -> str:
     return f"{error.filename}: {what}" if error.filename is not None else what
 
 
+def run_process() -> None:
+    """The command as a process of its own.
+
+    One of several that fails leaves at once: nobody took leave of its peers, and torch's threads can abort an interpreter that ends in
+    order, which would hide the exit code.
+    """
+    try:
+        main(prog_name="dglmerc")
+    except SystemExit as end:
+        if started()[1] == 1 or not isinstance(end.code, int) or not end.code:
+            raise
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, AttributeError, ValueError):  # nobody reads it any more, or it was closed
+                stream.flush()
+        os._exit(end.code)
+
+
 @click.group("dglmerc", cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dglmerc")
 def main() -> None:
@@ -131,6 +150,7 @@ def main() -> None:
 
 main.add_command(import_corpus)
 main.add_command(corpus)
+main.add_command(features)
 main.add_command(build_graphs)
 main.add_command(inspect)
 main.add_command(draw)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"dgl_merc": ROOT / "dgl_merc", "dgl_merc.graphs": ROOT / "graphs", "dgl_merc.cli": ROOT / "cli"}
 ROOMS = [
     ["corpus"],
+    ["extraction"],
     ["graphs"],
     ["kernels"],
     ["layers"],

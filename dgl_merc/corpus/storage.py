@@ -62,7 +62,7 @@ def save_corpus(corpus: Corpus, out: Path, *, force: bool = False) -> Corpus:
                 "schema_version": SCHEMA_VERSION,
                 "name": corpus.name,
                 "source": dict(corpus.source),
-                "modalities": {m: {"width": v.width, "provenance": v.provenance} for m, v in corpus.modalities.items()},
+                "modalities": {m: _about(v) for m, v in corpus.modalities.items()},
                 "targets": {t: v.to_json() for t, v in corpus.targets.items()},
                 "notes": list(corpus.notes),
                 "content_sha256": corpus.content_sha256,
@@ -86,7 +86,7 @@ def open_corpus(path: Path, *, check: Literal["sizes", "full"] = "sizes") -> Cor
         raise InputError(f"{at(path)}expected a corpus folder with corpus.json in it, found none; `dglmerc import` makes one")
     about = _migrated(read_json(path / "corpus.json"), path / "corpus.json")
     try:
-        modalities = {m: Modality(int(v["width"]), str(v["provenance"])) for m, v in about["modalities"].items()}
+        modalities = {m: Modality(int(v["width"]), str(v["provenance"]), dict(v.get("recipe", {}))) for m, v in about["modalities"].items()}
         targets = {t: Target.from_json(v) for t, v in about["targets"].items()}
         files, name, content = about["files"], str(about["name"]), str(about["content_sha256"])
         source, notes = dict(about.get("source", {})), tuple(map(str, about.get("notes", ())))
@@ -113,6 +113,11 @@ def open_corpus(path: Path, *, check: Literal["sizes", "full"] = "sizes") -> Cor
         raise InputError(f"{at(path)}the content is not what corpus.json's content_sha256 says; import the corpus again")
     corpus.__dict__["content_sha256"] = content  # the cached property: not computed again for every run
     return corpus
+
+
+def _about(modality: Modality) -> dict[str, Any]:
+    about: dict[str, Any] = {"width": modality.width, "provenance": modality.provenance}
+    return about | ({"recipe": dict(modality.recipe)} if modality.recipe else {})
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -108,7 +108,9 @@ class Modality:
     Attributes:
         width: numbers per utterance.
         provenance: free text for people: file, model, version, transformation.
+        recipe: how to make such vectors of recordings and texts, as :class:`dgl_merc.extraction.Recipe` writes it; empty: not known.
     """
 
     width: int
     provenance: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)

@@ -164,7 +164,8 @@ def _modalities(corpora: Sequence[Corpus]) -> dict[str, Modality]:
                     f"leave {name} out of one (`dglmerc corpus convert --drop {name}`)"
                 )
             if about.provenance not in first.provenance:
-                found[name] = Modality(first.width, f"{first.provenance}; {about.provenance}")
+                first = Modality(first.width, f"{first.provenance}; {about.provenance}", first.recipe)
+            found[name] = first if first.recipe == about.recipe else replace(first, recipe={})
     return found
 
 

@@ -77,7 +77,7 @@ def read_published(
     Raises:
         InputError: any fault of the file; the message names dialogue and utterance.
     """
-    specs = parse_specs(list(features)) if features else ()
+    specs = parse_specs(list(features))
     content = _content(path)
     known = recognise(content, layout)
     published = known.read(content, Choices(one_split))

@@ -76,7 +76,7 @@ def read_table(
 
     Args:
         path: of the CSV; or the CSV, already read.
-        features: as ``--features``.
+        features: as ``--features``; may be empty.
         columns: what the table calls its columns.
         targets: as ``--target``; empty: ``emotion``, if there is such a column.
         classes: the labels to learn, in this order; others become context. Empty: the training split's, sorted.
@@ -103,6 +103,8 @@ def read_table(
     for name, target in wanted.items():
         known[name], counted = _fill_target(rows, name, target, classes if name == classed else ())
         notes += counted
+    if not specs:
+        notes.append("features: none yet; `dglmerc features` makes them of texts and recordings, --features names files that have them")
     if not known:
         notes.append("no target: every utterance is context; --target names a column of labels")
     taken = [name for spec in specs if spec.kind == "columns" for name in matching_columns(spec, list(cells))]

@@ -87,10 +87,8 @@ def parse_specs(texts: tuple[str, ...] | list[str]) -> tuple[FeatureSpec, ...]:
     """The ``--features`` options, in order.
 
     Raises:
-        InputError: none, not of the form, or two for one modality.
+        InputError: not of the form, or two for one modality.
     """
-    if not texts:
-        raise InputError("expected features of at least one modality, found no --features; pass, say, --features 'text=FILE.npy'")
     specs = tuple(parse_spec(text) for text in texts)
     for number, spec in enumerate(specs):
         if any(spec.modality == other.modality for other in specs[:number]):

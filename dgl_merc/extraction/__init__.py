@@ -1,0 +1,12 @@
+"""From recordings and transcripts to vectors: text, sound and pictures of utterances, by models and feature sets of others.
+
+What makes a modality's vectors is a :class:`Recipe`, which stands in the corpus and in every run on it, so that new conversations are
+extracted in the same way.
+"""
+
+from dgl_merc.extraction.extract import extract
+from dgl_merc.extraction.items import Absence, Item
+from dgl_merc.extraction.media import MediaError
+from dgl_merc.extraction.recipe import Recipe
+
+__all__ = ["Absence", "Item", "MediaError", "Recipe", "extract"]

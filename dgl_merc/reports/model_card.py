@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dgl_merc.files import write_bytes
 from dgl_merc.reports.contributions import alone_in_words, beside_in_words
+from dgl_merc.reports.features import made_features
 from dgl_merc.reports.page import number
 from dgl_merc.version import __version__
 
@@ -95,6 +96,7 @@ def write_card(folder: Path, run: str, split: str, parts: Mapping[str, Any]) -> 
         shown=shown,
         facts=facts,
         reads=[f"{m} ({width} numbers an utterance)" for m, width in parts["data"]["widths"].items()],
+        made=made_features(parts["data"]),
         origin=_SOURCES.get(facts["source"], _UNKNOWN),
         sentences=[*alone_in_words(contributions), *beside_in_words(contributions)] if contributions else [],
         worst=min(judged.items(), key=lambda row: row[1]["f1"], default=None),

@@ -210,12 +210,18 @@ def _job(corpus: Corpus, spec: GraphSpec, settings: Settings, store: Store | Non
         **({"bounds": task.bounds} if task.bounds else {}),
         "widths": {m: corpus.modalities[m].width for m in spec.modalities},
         "features": {m: corpus.modality_sha256(m) for m in spec.modalities},
+        **({"recipes": recipes} if (recipes := _recipes(corpus, spec)) else {}),
         "scaling": settings.data.scaling,
         "characters": known_speakers(division.corpus),
         "division": division.to_json(task.target),
     }
     config, about = (json.loads(json.dumps(table)) for table in (settings.to_json(), about))
     return _Job(settings, spec, division, task, config, about)
+
+
+def _recipes(corpus: Corpus, spec: GraphSpec) -> dict[str, Any]:
+    """Modality -> what made its vectors, of those where that is known."""
+    return {m: dict(corpus.modalities[m].recipe) for m in spec.modalities if corpus.modalities[m].recipe}
 
 
 def resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> GraphSpec:
@@ -328,8 +334,9 @@ def _begin(out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> Pat
     return work
 
 
-# A corpus may move, a store be built again; and who talks in the training split is settled by its hash.
+# A corpus may move, a store be built again; and who talks in the training split is settled by its hash, and vectors are by theirs.
 _ELSEWHERE = {"data.corpus.path", "data.corpus.name", "data.store_manifest_sha256", "data.characters"}
+_MADE = "data.recipes"
 
 
 def _plans(out: Path, job: _Job) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -345,7 +352,7 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any], without: str
         for plan in (there, here)
     )
     found = differences(old, new)
-    return [f"{key} = {was}, not {now_}" for key, was, now_ in found if key not in _ELSEWHERE and not key.startswith(without)]
+    return [f"{key} = {was}, not {now_}" for key, was, now_ in found if key not in _ELSEWHERE and not key.startswith((without, _MADE))]
 
 
 def _resolved(config: object) -> Mapping[str, Any]:

@@ -1,0 +1,138 @@
+"""Features of new conversations, made of their texts and recordings by the recipes that runs remember.
+
+What is given wins: a modality is made where no utterance has a vector of it. Nothing is guessed: a run whose features were imported has no
+recipe, and several runs that hear a modality must have had it from the same model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from dgl_merc.corpus import Corpus, presence_column
+from dgl_merc.errors import InputError, at
+from dgl_merc.extraction import Recipe, extract
+from dgl_merc.extraction.extract import Media
+from dgl_merc.inference.utterance import Expected
+
+__all__ = ["Making", "advice", "made"]
+
+
+@dataclass(frozen=True)
+class Making:
+    """What there is to make features with.
+
+    Attributes:
+        media: where recordings are; None: there are none, and text alone can be made.
+        models: modality -> the name or folder of the recipe's model on this machine, where that is another.
+        jobs: processes that look at recordings.
+    """
+
+    media: Media | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+    jobs: int = 1
+
+
+def _check(expected: Expected, making: Making) -> None:
+    """That what is given to make features with is of use to the runs.
+
+    Raises:
+        InputError: recordings, and no recipe of sound or pictures; a model for what has no recipe, or whose recipe has no weights.
+    """
+    known = {m: recipe for m, by_run in expected.recipes.items() for recipe in by_run.values() if recipe}
+    if making.media and not any(recipe.kind != "text" for recipe in known.values()):
+        said = "their features of text alone were made by `dglmerc features`" if known else "their features were imported"
+        raise InputError(
+            f"--media: expected runs that say how features of recordings are made, found {expected.runs}: {said}, "
+            "and how others were made is not known; pass features instead"
+        )
+    for m in making.models:
+        if m not in known:
+            raise InputError(
+                f"--model {m}: expected a modality with a recipe among {', '.join(known) or 'none'}, as {expected.runs} know; leave it out"
+            )
+        if not known[m].weights:
+            raise InputError(f"--model {m}: expected a recipe with weights, found {known[m].model}, which has none; leave it out")
+
+
+def made(corpus: Corpus, expected: Expected, making: Making, name: str) -> Corpus:
+    """A corpus with the features that runs take, that no utterance has, and that its texts and recordings give.
+
+    Args:
+        corpus: as it came.
+        expected: what the runs take.
+        making: what there is to make them with.
+        name: of the corpus, for people.
+
+    Returns:
+        The same corpus where nothing is to be made. Notes say by what something was, and from how many utterances it is absent;
+        the columns ``no_<modality>_because`` say why.
+
+    Raises:
+        InputError: runs that disagree on how a modality is made, or as :func:`dgl_merc.extraction.extract`.
+    """
+    _check(expected, making)
+    recipes = {m: _local(_agreed(m, expected, name), making.models.get(m)) for m in _makeable(corpus, expected, making)}
+    if not recipes:
+        return corpus
+    kept = {m: x for m, x in corpus.features.items() if m not in recipes}
+    table = corpus.utterances.drop(columns=[presence_column(m) for m in recipes if m in corpus.features])
+    bare = replace(corpus, utterances=table, features=kept, modalities={m: corpus.modalities[m] for m in kept})
+    full = extract(bare, recipes, making.media, jobs=making.jobs)
+    return replace(full, notes=(*full.notes, *_said(full, recipes)))
+
+
+def advice(expected: Expected, making: Making) -> str:
+    """What would give the runs something to hear, where nothing did; "" where features alone would."""
+    kinds = {m: recipe.kind for m, by_run in expected.recipes.items() for recipe in by_run.values() if recipe}
+    ways = [f"a column text, of which {m} is made" for m, kind in kinds.items() if kind == "text"]
+    ways += [f"--media DIR with recordings, of which {m} is made" for m, kind in kinds.items() if kind != "text" and not making.media]
+    return f"; give {', or '.join(ways)}" if ways else ""
+
+
+def _makeable(corpus: Corpus, expected: Expected, making: Making) -> Iterator[str]:
+    """The modalities that are lacking and could be made."""
+    spoken = bool((corpus.utterances["text"].fillna("").str.strip() != "").any())
+    for m, by_run in expected.recipes.items():
+        kinds = {recipe.kind for recipe in by_run.values() if recipe}
+        there = m in corpus.features and len(corpus.features[m])
+        if kinds and not there and (spoken if kinds == {"text"} else making.media is not None):
+            yield m
+
+
+def _agreed(modality: str, expected: Expected, name: str) -> Recipe:
+    """The one recipe of all runs that hear a modality.
+
+    A model with weights is known by them, wherever it was; other versions of packages are another matter: see :func:`_said`.
+    """
+    (first, wanted), *others = expected.recipes[modality].items()
+    for run, recipe in others:
+        if recipe is None or wanted is None or _what(recipe) != _what(wanted):
+            raise InputError(
+                f"{at(name)}{modality}: expected features, or runs that had theirs made alike; found {first} with "
+                f"{wanted or 'imported ones'} and {run} with {recipe or 'imported ones'}"
+            )
+    assert wanted is not None, "one run at least has a recipe"
+    return wanted
+
+
+def _what(recipe: Recipe) -> tuple[object, ...]:
+    return recipe.kind, recipe.extractor, recipe.weights or recipe.model, dict(recipe.options)
+
+
+def _local(recipe: Recipe, model: str | None) -> Recipe:
+    """With the model where it is on this machine; what makes vectors is held to the recipe's weights."""
+    return replace(recipe, model=model) if model else recipe
+
+
+def _said(corpus: Corpus, recipes: Mapping[str, Recipe]) -> Iterator[str]:
+    """Notes on what made the features of a corpus."""
+    for m, asked in recipes.items():
+        used = Recipe.from_json(corpus.modalities[m].recipe, m)
+        yield f"{m}: made by {used}"
+        if used.licence:
+            yield f"{m}: licence: {used.licence}"
+        for package, version in used.versions.items():
+            before = asked.versions.get(package)
+            if before not in (None, version):
+                yield f"{m}: {package} is {version} here and was {before} when the runs' features were made: vectors may differ a little"

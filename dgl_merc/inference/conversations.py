@@ -206,6 +206,10 @@ def _noted(corpus: Corpus, expected: Expected, name: str, more: Sequence[str], m
                 f"{advice(expected, making)}"
             )
     total = len(corpus.utterances)
-    notes = [f"{m}: {has[m]} of {total} utterances have it; of the others it is absent" for m in expected.widths if has[m] < total]
+    notes = [
+        f"{m}: {has[m]} of {total} utterances have it; of the others it is absent{'' if has[m] else advice(expected, making, m)}"
+        for m in expected.widths
+        if has[m] < total
+    ]
     notes += [f"{m}: no part of the training of {expected.runs}, so it is passed over" for m in more]
     return replace(corpus, notes=(*corpus.notes, *notes))

@@ -82,11 +82,18 @@ def made(corpus: Corpus, expected: Expected, making: Making, name: str) -> Corpu
     return replace(full, notes=(*full.notes, *_said(full, recipes)))
 
 
-def advice(expected: Expected, making: Making) -> str:
-    """What would give the runs something to hear, where nothing did; "" where features alone would."""
+def advice(expected: Expected, making: Making, modality: str | None = None) -> str:
+    """What would give the runs something to hear, where nothing did; "" where features alone would.
+
+    Args:
+        expected: what the runs take.
+        making: what was given to make it with.
+        modality: that is lacking; None: all are.
+    """
     kinds = {m: recipe.kind for m, by_run in expected.recipes.items() for recipe in by_run.values() if recipe}
-    ways = [f"a column text, of which {m} is made" for m, kind in kinds.items() if kind == "text"]
-    ways += [f"--media DIR with recordings, of which {m} is made" for m, kind in kinds.items() if kind != "text" and not making.media]
+    asked = {m: kind for m, kind in kinds.items() if modality in (None, m)}
+    ways = [f"a column text, of which {m} is made" for m, kind in asked.items() if kind == "text"]
+    ways += [f"recordings (--media DIR), of which {m} is made" for m, kind in asked.items() if kind != "text" and not making.media]
     return f"; give {', or '.join(ways)}" if ways else ""
 
 

@@ -1,0 +1,259 @@
+"""Features that new conversations lack are made by the runs' recipes; what is given wins, and what is not known is not guessed."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_cases import assert_one_line, run
+from click.testing import CliRunner, Result
+from making_cases import RECIPE, WIDTH, Letters, letters_corpus, letters_run, vector
+from predict_cases import write_lines
+
+from dgl_merc.cli.main import main
+from dgl_merc.corpus import Corpus, save_corpus
+from dgl_merc.errors import InputError
+from dgl_merc.explanations.source import corpus_for
+from dgl_merc.extraction import Recipe
+from dgl_merc.graphs import GraphSpec
+from dgl_merc.inference import Predictor, Utterance
+from dgl_merc.reports.run_report import write_report
+from dgl_merc.training import fit
+from dgl_merc.training.run_folder import open_run
+
+pytestmark = [pytest.mark.xdist_group("made"), pytest.mark.usefixtures("unpainted")]  # its runs are made once
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, unpainted: None) -> Path:
+    """Of text by a recipe, causal; of the same with another recipe; of imported text; and of text and imported audio."""
+    folder = tmp_path_factory.mktemp("made")
+    letters_run(folder / "text", RECIPE, "graph.causal=true")
+    letters_run(folder / "other", replace(RECIPE, weights="cd" * 32), seed=1)
+    letters_run(folder / "imported", None, seed=2)
+    letters_run(folder / "both", RECIPE, "data.modalities=text,audio")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
+    """The recipes that were opened."""
+    monkeypatch.setattr("dgl_merc.extraction.text.SentenceEmbedder", Letters)
+    monkeypatch.setattr(Letters, "opened", [])
+    return Letters.opened
+
+
+@pytest.fixture(scope="module")
+def wanted(runs: Path) -> pd.DataFrame:
+    """What the run says of its corpus, whose vectors are there."""
+    return Predictor.open(runs / "text").predict(letters_corpus())
+
+
+def table_of(corpus: Corpus, *more: str) -> pd.DataFrame:
+    return corpus.utterances[["dialogue_id", "speaker", "text", *more]]
+
+
+def written(path: Path, *more: str) -> Path:
+    table_of(letters_corpus(), *more).to_csv(path, index=False)
+    return path
+
+
+def probabilities(table: pd.DataFrame) -> np.ndarray:
+    return table[["p_joy", "p_fear", "p_anger"]].to_numpy()
+
+
+def answered(result: Result) -> np.ndarray:
+    assert result.exit_code == 0, result.output
+    return probabilities(pd.read_csv(io.StringIO(result.stdout)))
+
+
+# ---- runs remember
+
+
+def test_a_run_remembers_its_recipes_and_opens_without_them(runs):
+    saved = open_run(runs / "text")
+    assert saved.recipes == {"text": RECIPE}
+    assert json.loads((runs / "text/data.json").read_text())["recipes"] == {"text": RECIPE.to_json()}
+    assert open_run(runs / "both").recipes == {"text": RECIPE}, "audio was imported"
+    assert "recipes" not in json.loads((runs / "imported/data.json").read_text())
+    assert open_run(runs / "imported").recipes == {}
+
+
+@pytest.mark.parametrize("damage", [{"text": {"kind": "text"}}, {"text": 3}, [], {"smell": RECIPE.to_json()}])
+def test_a_damaged_recipe_is_one_line(runs, tmp_path, damage):
+    (tmp_path / "run").mkdir()
+    for path in (runs / "text").glob("*.json"):
+        (tmp_path / "run" / path.name).write_bytes(path.read_bytes())
+    data = json.loads((runs / "text/data.json").read_text())
+    (tmp_path / "run/data.json").write_text(json.dumps(data | {"recipes": damage}))
+    with pytest.raises(InputError, match="recipes|found a fault at"):
+        open_run(tmp_path / "run")
+
+
+def test_the_same_vectors_by_another_recipe_are_the_same_run(runs, tmp_path):
+    """Vectors are known by their hash; a version that changed no bit of them makes no other run."""
+    corpus, saved = letters_corpus(replace(RECIPE, versions={"letters": "2.0"})), open_run(runs / "imported")
+    letters_run(tmp_path / "run", None, seed=2)
+    metrics = fit(corpus, GraphSpec(tuple(corpus.modalities)), saved.settings, tmp_path / "run", resume=True)
+    assert metrics["chosen_epoch"] == saved.metrics["chosen_epoch"]
+
+
+def test_card_and_page_say_how_features_were_made(runs, tmp_path):
+    for name, there in (("text", True), ("imported", False)):
+        card, page = ((runs / name / file).read_text() for file in ("MODEL_CARD.md", "report.html"))
+        assert (RECIPE.licence in card) == there
+        assert ("- text, by sentence-transformers /models/letters, letters 1.0: Letters may be counted by anyone." in card) == there
+        assert (f"<b>Licence:</b> {RECIPE.licence}" in page) == there
+        assert ("<h2>Features</h2>" in page) == there
+    assert write_report(runs / "text").read_text() == (runs / "text/report.html").read_text()
+
+
+# ---- what is made
+
+
+def test_a_csv_with_a_column_of_text(runs, tmp_path, wanted, opened):
+    result = run("predict", runs / "text", written(tmp_path / "new.csv", "start", "end"))
+    np.testing.assert_allclose(answered(result), probabilities(wanted), rtol=0, atol=1e-6)
+    assert opened == [RECIPE], "with versions and weights, to be held to"
+    assert "- text: made by sentence-transformers /models/letters, letters 1.0" in result.stderr.splitlines()
+    assert f"- text: licence: {RECIPE.licence}" in result.stderr
+    table = pd.read_csv(io.StringIO(result.stdout))
+    assert table.columns[:6].tolist() == ["dialogue_id", "position", "start", "end", "text", "speaker"]
+    assert table["start"].tolist() == letters_corpus().utterances["start"].tolist()
+
+
+def test_json_lines_utterances_and_a_corpus_with_text_alone(runs, tmp_path, wanted):
+    corpus, predictor = letters_corpus(), Predictor.open(runs / "text")
+    lines = write_lines(tmp_path / "new.jsonl", table_of(corpus).to_dict("records"))
+    np.testing.assert_allclose(answered(run("predict", runs / "text", lines)), probabilities(wanted), rtol=0, atol=1e-6)
+    typed = CliRunner().invoke(main, ["predict", str(runs / "text"), "-"], input=lines.read_bytes())
+    np.testing.assert_allclose(answered(typed), probabilities(wanted), rtol=0, atol=1e-6)
+    spoken = [Utterance(d, s, text=t) for d, s, t in table_of(corpus).itertuples(index=False)]
+    np.testing.assert_allclose(probabilities(predictor.predict(spoken)), probabilities(wanted), rtol=0, atol=1e-6)
+    bare = save_corpus(Corpus.build("bare", table_of(corpus, "position", "split"), {}, {}), tmp_path / "bare")
+    np.testing.assert_allclose(probabilities(predictor.predict(bare)), probabilities(wanted), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(probabilities(predictor.predict(tmp_path / "bare")), probabilities(wanted), rtol=0, atol=1e-6)
+
+
+def test_what_is_given_wins(runs, tmp_path, wanted, opened):
+    table = table_of(letters_corpus())
+    vectors = np.stack([vector(text) for text in table["text"]])
+    for k in range(WIDTH):
+        table = table.assign(**{f"text_{k}": vectors[:, k]})
+    table.assign(text="something else").to_csv(tmp_path / "new.csv", index=False)
+    result = run("predict", runs / "text", tmp_path / "new.csv")
+    np.testing.assert_allclose(answered(result), probabilities(wanted), rtol=0, atol=1e-6)
+    assert not opened
+    assert "made by" not in result.stderr
+    table.iloc[1:, -WIDTH:] = np.nan  # of one utterance alone: the others are absent, not made
+    table.to_csv(tmp_path / "one.csv", index=False)
+    assert "- text: 1 of 28 utterances have it" in run("predict", runs / "text", tmp_path / "one.csv").stderr
+    assert not opened
+
+
+def test_texts_that_say_nothing_are_absent_and_listed(runs, tmp_path):
+    table = table_of(letters_corpus())
+    table.loc[[1, 3], "text"] = ["", "  "]
+    table.to_csv(tmp_path / "new.csv", index=False)
+    result = run("predict", runs / "text", tmp_path / "new.csv")
+    assert len(answered(result)) == 28
+    assert "- text: 26 of 28 utterances have it; of the others it is absent" in result.stderr
+    for utterance in (1, 3):
+        assert f"- dialogue d0, utterance {utterance}: text is absent: no text" in result.stderr
+    table.assign(text=[*[""] * 27, "Hm."]).to_csv(tmp_path / "new.csv", index=False)
+    said = run("predict", runs / "text", tmp_path / "new.csv").stderr.splitlines()
+    assert len([line for line in said if "text is absent: no text" in line]) == 20
+    assert said[-1] == "- and 7 more"
+
+
+def test_a_modality_of_unknown_making_stays_absent(runs, tmp_path):
+    result = run("predict", runs / "both", written(tmp_path / "new.csv"))
+    assert len(answered(result)) == 28
+    assert "- audio: 0 of 28 utterances have it; of the others it is absent" in result.stderr.splitlines()
+
+
+def test_explain_makes_them_too(runs, tmp_path, opened):
+    corpus = corpus_for(open_run(runs / "text"), written(tmp_path / "new.csv"))
+    np.testing.assert_array_equal(corpus.features["text"], letters_corpus().features["text"])
+    assert len(opened) == 1
+
+
+def test_the_model_is_where_it_is_said_to_be(runs, tmp_path, wanted, opened):
+    file = written(tmp_path / "new.csv")
+    result = run("predict", runs / "text", file, "--model", "text=/elsewhere/letters")
+    np.testing.assert_allclose(answered(result), probabilities(wanted), rtol=0, atol=1e-6)
+    assert opened == [replace(RECIPE, model="/elsewhere/letters")], "held to the same weights"
+    Predictor.open(runs / "text").predict(file, models={"text": "/here"})
+    assert opened[-1].model == "/here"
+
+
+def test_other_versions_are_told_of(runs, tmp_path):
+    letters_run(tmp_path / "old", replace(RECIPE, versions={"letters": "0.9"}))
+    result = run("predict", tmp_path / "old", written(tmp_path / "new.csv"))
+    assert "letters is 1.0 here and was 0.9" in result.stderr
+    assert "letters is" not in run("predict", runs / "text", tmp_path / "new.csv").stderr
+
+
+# ---- several runs
+
+
+def test_runs_that_had_their_features_alike(runs, tmp_path, opened):
+    alike = replace(RECIPE, model="/another/place", versions={"letters": "0.9"})
+    letters_run(tmp_path / "alike", alike, seed=3)
+    answered(run("predict", runs / "text", tmp_path / "alike", written(tmp_path / "new.csv")))
+    assert len(opened) == 1
+
+
+def test_runs_that_had_them_otherwise(runs, tmp_path, opened):
+    file = written(tmp_path / "new.csv")
+    for other, said in (("other", "sentence-transformers /models/letters"), ("imported", "with imported ones")):
+        result = run("predict", runs / "text", runs / other, file)
+        assert_one_line(result, "text: expected features, or runs that had theirs made alike", f"{runs / other} with", said.split()[-1])
+    letters_run(tmp_path / "options", replace(RECIPE, options={"pooling": "max"}))
+    assert_one_line(run("predict", runs / "text", tmp_path / "options", file), "runs that had theirs made alike", "pooling max")
+    letters_run(tmp_path / "unweighed", replace(RECIPE, weights="", model="letters"))
+    assert_one_line(run("predict", runs / "text", tmp_path / "unweighed", file), "runs that had theirs made alike")
+    assert not opened
+
+
+# ---- what can't be made
+
+
+def test_one_line_each(runs, tmp_path):
+    file = written(tmp_path / "new.csv")
+    lines = write_lines(tmp_path / "new.jsonl", table_of(letters_corpus()).to_dict("records"))
+    silent = tmp_path / "silent.csv"
+    table_of(letters_corpus()).drop(columns="text").to_csv(silent, index=False)
+    assert_one_line(
+        run("predict", runs / "text", silent), "expected columns of features, text_0 to text_4", "give a column text, of which text"
+    )
+    empty = tmp_path / "empty.csv"
+    table_of(letters_corpus()).assign(text="").to_csv(empty, index=False)
+    assert_one_line(run("predict", runs / "text", empty), "expected features of text, which", "give a column text, of which text is made")
+    assert_one_line(run("predict", runs / "imported", file), "expected columns of features, text_0 to text_4", "=columns:NAME*'\n")
+    media = ("--media", tmp_path)
+    assert_one_line(run("predict", runs / "imported", file, *media), "--media: expected runs that say", "their features were imported")
+    assert_one_line(run("predict", runs / "text", file, *media), "--media: expected runs that say", "features of text alone")
+    assert_one_line(run("predict", runs / "text", lines, *media), "expected a CSV or the folder of a corpus beside recordings (--media)")
+    assert_one_line(run("predict", runs / "text", file, "--jobs", 2), "--jobs: expected recordings to look at (--media DIR)")
+    assert_one_line(run("predict", runs / "text", file, "--model", "text"), "--model text: expected MODALITY=MODEL")
+    assert_one_line(
+        run("predict", runs / "both", file, "--model", "audio=x"), "--model audio: expected a modality with a recipe among text"
+    )
+    letters_run(tmp_path / "unweighed", replace(RECIPE, weights=""))
+    assert_one_line(run("predict", tmp_path / "unweighed", file, "--model", "text=x"), "expected a recipe with weights")
+    assert_one_line(run("predict", runs / "text", "--stream", *media), "--media: expected a file of conversations, not --stream")
+    typed = json.dumps({"dialogue_id": "d", "speaker": "Ana", "text": "Hello"})
+    result = CliRunner().invoke(main, ["predict", str(runs / "text"), "--stream"], input=typed)
+    assert_one_line(result, "a stream makes none of text", "`dglmerc predict RUN FILE` does")
+
+
+def test_vectors_of_another_width(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(Letters, "vectors", lambda _self, items: (np.zeros(WIDTH + 1, dtype=np.float32) for _ in items))
+    monkeypatch.setattr(Letters, "width", WIDTH + 1)
+    assert_one_line(run("predict", runs / "text", written(tmp_path / "new.csv")), "text: expected vectors of width 5", "found 6")

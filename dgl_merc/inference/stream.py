@@ -147,7 +147,7 @@ class _Listener:
         self.model, self.spec, self.scaling, self.device = run.model(device).eval(), run.spec, run.scaling(), device
         self.characters = {name: k for k, name in enumerate(run.characters)}
         self.one, self.zero = (torch.tensor([k], device=device) for k in (1, 0))
-        self.nothing = {m: torch.zeros(0, width, device=device) for m, width in run.data["widths"].items()}
+        self.nothing = {m: torch.zeros(0, width, device=device) for m, width in run.heard.items()}
 
     def hear(self, past: Past, features: Vectors, speaker: str, number: int) -> Output:
         """What the model says; the past keeps nothing of it yet."""

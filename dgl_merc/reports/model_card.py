@@ -18,7 +18,7 @@ from dgl_merc.reports.features import made_features
 from dgl_merc.reports.page import number
 from dgl_merc.version import __version__
 
-__all__ = ["CARD", "INTENDED", "LAW", "LAW_ADVICE", "NOT_FOR", "write_card"]
+__all__ = ["CARD", "INTENDED", "LAW", "LAW_ADVICE", "NOT_FOR", "read_in_words", "write_card"]
 
 CARD = "MODEL_CARD.md"
 """The name of its file."""
@@ -66,6 +66,25 @@ class _Verbatim(str):
     """Text of an indented code block, which Markdown leaves alone."""
 
 
+def read_in_words(widths: Mapping[str, int], reduced: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a model reads of each modality.
+
+    Args:
+        widths: modality -> numbers of an utterance that come in.
+        reduced: what ``metrics.json`` says of those that were reduced.
+
+    >>> read_in_words({"text": 384}, {"text": {"from": 384, "to": 100, "directions": 100, "variance": 0.81234}})
+    ['text (384 numbers an utterance, reduced to 100 that keep 81.2 % of the training variance)']
+    """
+    said = []
+    for m, width in widths.items():
+        row = reduced.get(m)
+        some = f", of which {row['directions']} vary," if row and row["directions"] < row["to"] else ""
+        less = f", reduced to {row['to']}{some} that keep {number(100 * row['variance'], 1)} % of the training variance" if row else ""
+        said.append(f"{m} ({width} numbers an utterance{less})")
+    return said
+
+
 def write_card(folder: Path, run: str, split: str, parts: Mapping[str, Any]) -> Path:
     """Write the card into a run folder.
 
@@ -95,8 +114,8 @@ def write_card(folder: Path, run: str, split: str, parts: Mapping[str, Any]) -> 
         split=split,
         shown=shown,
         facts=facts,
-        reads=[f"{m} ({width} numbers an utterance)" for m, width in parts["data"]["widths"].items()],
         made=made_features(parts["data"]),
+        reads=read_in_words(parts["data"]["widths"], metrics.get("reduced", {})),
         origin=_SOURCES.get(facts["source"], _UNKNOWN),
         sentences=[*alone_in_words(contributions), *beside_in_words(contributions)] if contributions else [],
         worst=min(judged.items(), key=lambda row: row[1]["f1"], default=None),

@@ -11,7 +11,7 @@ from dgl_merc.training.data import DialogueData, Numbers
 from dgl_merc.training.environment import peak_memory
 from dgl_merc.training.loop import Trained
 
-__all__ = ["corpus_facts", "training_metrics", "whole"]
+__all__ = ["corpus_facts", "reduction_facts", "training_metrics", "whole"]
 
 
 def training_metrics(trained: Trained, model: Model, device: str) -> dict[str, Any]:
@@ -54,6 +54,28 @@ def corpus_facts(data: DialogueData, splits: Mapping[str, Numbers]) -> dict[str,
     speakers = {s: int(corpus.utterances["speaker"].iloc[utterance_rows(corpus, d)].nunique()) for s, d in splits.items() if len(d)}
     provenance = {m: corpus.modalities[m].provenance for m in data.spec.modalities}
     return {"source": str(source) if source else None, "provenance": provenance, "speakers": speakers}
+
+
+def reduction_facts(data: DialogueData) -> dict[str, Any]:
+    """What is left of the modalities that are reduced.
+
+    Args:
+        data: with the scaling of the run.
+
+    Returns:
+        ``reduced``: modality -> ``from`` and ``to`` how many numbers, ``directions``: along how many of them the training split varies, and
+        ``variance``: the share of its (standardised) variance that they keep, from 0 to 1. Nothing where nothing is reduced.
+    """
+    found = {
+        m: {
+            "from": len(r.centre),
+            "to": len(r.shares),
+            "directions": int((r.shares > 0).sum()),
+            "variance": min(1.0, float(r.shares.sum())),
+        }
+        for m, r in data.scaling.reductions.items()
+    }
+    return {"reduced": found} if found else {}
 
 
 def whole(epoch: float) -> float | int:

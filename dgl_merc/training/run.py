@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from dgl_merc.corpus import Corpus, Scaling
+from dgl_merc.corpus.reduction import parse_reduction, reduced_widths
 from dgl_merc.errors import DivergedError, InputError, at
 from dgl_merc.files import check_free, file_record, locked, new_folder, read_json, recover, resolved, write_json
 from dgl_merc.graphs import GraphSpec, Store
@@ -201,6 +202,8 @@ def _job(corpus: Corpus, spec: GraphSpec, settings: Settings, store: Store | Non
     spec = resolved_spec(corpus, spec, settings)
     task = task_of(corpus, choose_target(corpus, settings.data.target), settings.data.learn)
     division = divide(corpus, task.target, settings.data)
+    widths = {m: corpus.modalities[m].width for m in spec.modalities}
+    heard = reduced_widths(settings.data.reduce, widths)
     about = {
         "corpus": {"name": corpus.name, "path": str(corpus.path) if corpus.path else None, "content_sha256": corpus.content_sha256},
         "store_manifest_sha256": file_record(store.path / "manifest.json")["sha256"] if store else None,
@@ -208,7 +211,8 @@ def _job(corpus: Corpus, spec: GraphSpec, settings: Settings, store: Store | Non
         "target": task.target,
         "labels": task.names,
         **({"bounds": task.bounds} if task.bounds else {}),
-        "widths": {m: corpus.modalities[m].width for m in spec.modalities},
+        "widths": widths,
+        **({"heard": heard} if heard != widths else {}),
         "features": {m: corpus.modality_sha256(m) for m in spec.modalities},
         **({"recipes": recipes} if (recipes := _recipes(corpus, spec)) else {}),
         "scaling": settings.data.scaling,
@@ -231,11 +235,11 @@ def resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> GraphS
         InputError: a modality that the store has not.
     """
     wanted = settings.data.modalities or spec.modalities
-    unknown = [m for m in wanted if m not in spec.modalities]
-    if unknown:
-        raise InputError(
-            f"{at(corpus.path or corpus.name)}data.modalities names {', '.join(unknown)}; the graphs have {', '.join(spec.modalities)}"
-        )
+    for key, names in (("modalities", wanted), ("reduce", filter(None, parse_reduction(settings.data.reduce)))):
+        if unknown := [m for m in names if m not in spec.modalities]:
+            raise InputError(
+                f"{at(corpus.path or corpus.name)}data.{key} names {', '.join(unknown)}; the graphs have {', '.join(spec.modalities)}"
+            )
     changes: dict[str, Any] = {k: v for k, v in asdict(settings.graph).items() if v is not None}
     return replace(spec, modalities=tuple(m for m in spec.modalities if m in wanted), **changes)
 
@@ -244,8 +248,10 @@ def _make(job: _Job, device: str, work: Path, processes: Processes) -> tuple[Run
     """A fresh model, drawn from the seed, and what trains it. Processes draw the same model, and then each a dropout of its own."""
     settings, corpus = job.settings, job.division.corpus
     torch.manual_seed(settings.seed)
-    given = ModelInput(job.about["widths"], job.task.outputs, job.spec, settings.seed, len(job.about["characters"]))
-    scaling = Scaling.fit(corpus, settings.data.scaling, job.spec.modalities)
+    heard = job.about.get("heard", job.about["widths"])
+    given = ModelInput(heard, job.task.outputs, job.spec, settings.seed, len(job.about["characters"]))
+    # by the first: where two directions keep almost as much, another machine's rounding takes others
+    scaling = processes.first(lambda: Scaling.fit(corpus, settings.data.scaling, job.spec.modalities, heard))
     data = DialogueData(corpus, job.spec, scaling, job.task.target, characters=job.about["characters"], learn=settings.data.learn)
     model = build_model(settings.model, given, settings.options).to(device)
     if processes.rank:
@@ -334,9 +340,10 @@ def _begin(out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> Pat
     return work
 
 
-# A corpus may move, a store be built again; and who talks in the training split is settled by its hash, and vectors are by theirs.
+# A corpus may move, a store be built again; who talks in the training split is settled by its hash, what made vectors by theirs, what is
+# heard by data.reduce.
 _ELSEWHERE = {"data.corpus.path", "data.corpus.name", "data.store_manifest_sha256", "data.characters"}
-_MADE = "data.recipes"
+_SETTLED = ("data.recipes.", "data.heard.")
 
 
 def _plans(out: Path, job: _Job) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -352,7 +359,7 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any], without: str
         for plan in (there, here)
     )
     found = differences(old, new)
-    return [f"{key} = {was}, not {now_}" for key, was, now_ in found if key not in _ELSEWHERE and not key.startswith((without, _MADE))]
+    return [f"{key} = {was}, not {now_}" for key, was, now_ in found if key not in _ELSEWHERE and not key.startswith((without, *_SETTLED))]
 
 
 def _resolved(config: object) -> Mapping[str, Any]:

@@ -58,7 +58,7 @@ def _check_kinds(path: Path, learn: Learn, data: Mapping[str, Any], metrics: Map
             *((label, str) for label in data["labels"]),
             (data.get("characters", []), list),
             *((name, str) for name in data.get("characters", ())),
-            *((width, int) for width in data["widths"].values()),
+            *((width, int) for key in ("widths", "heard") for width in data.get(key, {}).values()),
             *((hashed, str) for hashed in data["features"].values()),
             (data.get("recipes", {}), dict),
             *((recipe, dict) for recipe in data.get("recipes", {}).values()),
@@ -69,6 +69,9 @@ def _check_kinds(path: Path, learn: Learn, data: Mapping[str, Any], metrics: Map
             raise TypeError(f"{wrong[0]!r}" if wrong else "modalities and classes")  # noqa: TRY301
         if set(data.get("recipes", {})) - set(data["widths"]):
             raise KeyError("recipes")  # noqa: TRY301
+        heard = data.get("heard", data["widths"])
+        if not heard.keys() == data["widths"].keys() or not all(1 <= heard[m] <= width for m, width in data["widths"].items()):
+            raise ValueError("heard")  # noqa: TRY301
         if "bounds" in data or learn == "score":
             low, high = data["bounds"]
             if not low < 0 < high or tuple(data["labels"]) != SIGNS:

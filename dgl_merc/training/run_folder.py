@@ -3,13 +3,13 @@
 In it are:
 
     config.json          settings, resolved
-    data.json            hashes of corpus, store and features, spec, target, splits, widths, recipes of features: what a prediction or a
-                         comparison must fit
+    data.json            hashes of corpus, store and features, spec, target, splits, widths: what a prediction or a comparison must fit;
+                         ``heard``, what the model hears of each modality, where that is less; ``recipes``, what made features
     environment.json     versions, machine, command, time
     metrics.json         per split: accuracy, weighted F1, per class, confusion, where it is right and where not; the look that dev chose
     history.json         loss and dev weighted F1 at every look
     predictions.parquet  every utterance: label, prediction, probabilities or scores, and what else the model says, such as its uncertainty
-    weights.safetensors, scaling.safetensors
+    weights.safetensors, scaling.safetensors (means, deviations, principal directions)
     figures/*.png, report.html, MODEL_CARD.md
     contributions.json, space.json, space.parquet   of a single ``dglmerc fit``, or ``dglmerc report``: see training.in_depth
     tensorboard/         only with --log tensorboard
@@ -48,7 +48,7 @@ from dgl_merc.reports.run_report import write_report
 from dgl_merc.training.data import DialogueData, Flags
 from dgl_merc.training.in_depth import write_in_depth
 from dgl_merc.training.loop import Trained
-from dgl_merc.training.measures import corpus_facts, training_metrics, whole
+from dgl_merc.training.measures import corpus_facts, reduction_facts, training_metrics, whole
 from dgl_merc.training.prediction import prediction_table
 from dgl_merc.training.run_entries import check_entries
 from dgl_merc.training.settings import Settings
@@ -104,6 +104,11 @@ class SavedRun:
         """Modality -> what made its vectors, of those where that is known: new conversations are looked at in the same way."""
         return {m: Recipe.from_json(table, str(self.path / "data.json")) for m, table in self.data.get("recipes", {}).items()}
 
+    @property
+    def heard(self) -> dict[str, int]:
+        """Modality -> numbers of an utterance that the model hears; ``data["widths"]`` are those that come in."""
+        return dict(self.data.get("heard", self.data["widths"]))
+
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """What ``predictions.parquet`` holds.
@@ -134,7 +139,7 @@ class SavedRun:
         Raises:
             InputError: the weights are missing, damaged, or not this model's.
         """
-        given = ModelInput(self.data["widths"], self.task.outputs, self.spec, self.settings.seed, len(self.characters))
+        given = ModelInput(self.heard, self.task.outputs, self.spec, self.settings.seed, len(self.characters))
         model = build_model(self.settings.model, given, self.settings.options)
         path = self.path / "weights.safetensors"
         try:
@@ -146,19 +151,20 @@ class SavedRun:
         return model.to(device)
 
     def scaling(self) -> Scaling:
-        """How features are scaled before the model sees them."""
+        """How features are scaled and reduced before the model sees them.
+
+        Raises:
+            InputError: it is missing, damaged, or not this run's.
+        """
         path = self.path / "scaling.safetensors"
         try:
             arrays = load_arrays(path.read_bytes())
         except (SafetensorError, FileNotFoundError) as error:
             raise InputError(f"{at(path)}expected the scaling of the run, found a fault ({error})") from None
-        mean, std = ({k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(part)} for part in ("mean/", "std/"))
-        if self.settings.data.scaling != "none":
-            for m, width in self.data["widths"].items():
-                there = [x.get(m) for x in (mean, std)]
-                if any(x is None or x.shape != (width,) or not np.isfinite(x).all() for x in there) or not (std[m] > 0).all():
-                    raise InputError(f"{at(path)}{m}: expected {width} means and positive deviations, found something else; fit again")
-        return Scaling(mean, std)
+        try:
+            return Scaling.of_arrays(arrays, self.settings.data.scaling, self.data["widths"], self.heard)
+        except InputError as error:
+            raise InputError(f"{at(path)}{error}; fit again") from None
 
     def check_test(self, corpus: Corpus) -> None:
         """Whether test can be evaluated, without looking at it.
@@ -293,6 +299,7 @@ def write_run(
     metrics["test_evaluated"] = now() if "test" in set(predictions["split"]) else None
     metrics["splits"] = score_table(predictions, data.task)
     metrics |= _ceiling(data.corpus, data.spec, papers.data, metrics["splits"])
+    metrics |= reduction_facts(data)
     metrics["corpus"] = corpus_facts(data, parts.division.dialogues())
     for key in ("config", "data", "environment"):
         write_json(folder / f"{key}.json", getattr(papers, key))
@@ -300,8 +307,7 @@ def write_run(
     write_bytes(folder / "predictions.parquet", predictions.to_parquet(None, index=False))
     # bytes, then a file: safetensors' own writer has an error of its own for a full disk
     write_bytes(folder / "weights.safetensors", save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}))
-    arrays = {f"{n}/{m}": v for n, t in (("mean", data.scaling.mean), ("std", data.scaling.std)) for m, v in t.items()}
-    write_bytes(folder / "scaling.safetensors", save_arrays(arrays))
+    write_bytes(folder / "scaling.safetensors", save_arrays(data.scaling.arrays()))
     write_json(folder / "metrics.json", metrics)
     if in_depth:
         write_in_depth(folder, model, data, shown, predictions, metrics, device=parts.device)

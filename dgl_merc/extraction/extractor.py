@@ -23,6 +23,10 @@ class Extractor(Protocol):
     def width(self) -> int:
         """Numbers in a vector."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know of the vectors made so far: other versions than a recipe's, texts that were cut."""
+
     def vectors(self, items: Sequence[Item]) -> Iterator[Vector | Absence]:
         """One answer an item, in their order; whatever is wrong with an item's words or file is an :class:`Absence`.
 
@@ -45,8 +49,12 @@ def parse_recipe(kind: Kind, text: str) -> Recipe:
     return parse(text)
 
 
-def open_extractor(recipe: Recipe) -> Extractor:
+def open_extractor(recipe: Recipe, device: str = "cpu") -> Extractor:
     """What makes vectors by a recipe; one without versions and weights gets them, one with them is held to the weights.
+
+    Args:
+        recipe: what a person asks for, or a run's.
+        device: where a model runs; feature sets know none.
 
     Raises:
         InputError: a package is missing (the message names the extra to install), the model can't be loaded, or it has other weights
@@ -55,7 +63,7 @@ def open_extractor(recipe: Recipe) -> Extractor:
     if recipe.kind == "text":
         from dgl_merc.extraction.text import SentenceEmbedder
 
-        return SentenceEmbedder(recipe)
+        return SentenceEmbedder(recipe, device)
     if recipe.kind == "audio":
         from dgl_merc.extraction.audio import AcousticDescriber
 

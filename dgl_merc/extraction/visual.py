@@ -31,6 +31,7 @@ class FaceDescriber:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.width = recipe, 1
+        self.notes: list[str] = []
 
     def vectors(self, items: Sequence[Item]) -> Iterator[Vector | Absence]:
         """See :class:`~dgl_merc.extraction.extractor.Extractor`."""

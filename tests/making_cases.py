@@ -15,7 +15,10 @@ from dgl_merc.extraction import Absence, Item, Recipe
 
 WIDTH = 5
 LABELS = ("joy", "fear", "anger")
-RECIPE = Recipe("text", "sentence-transformers", "/models/letters", {}, {"letters": "1.0"}, "ab" * 32, "Letters may be counted by anyone.")
+RECIPE = Recipe(
+    "text", "sentence-transformers", "letters", {"revision": "c0ffee"}, {"letters": "1.0"}, "ab" * 32, "Letters may be counted by anyone."
+)
+"""Of a model of the hub."""
 WORDS = ["You came!", "Of course.", "I feared, a bit.", "And now?", "Home.", "Wonderful.", "Why so late?", "Hm."]
 
 
@@ -26,7 +29,7 @@ class Letters:
     width = WIDTH
     notes: tuple[str, ...] = ()
 
-    def __init__(self, recipe: Recipe, **_: Any) -> None:
+    def __init__(self, recipe: Recipe, *_: Any) -> None:
         self.opened.append(recipe)
         self.recipe = replace(recipe, versions={"letters": "1.0"}, weights=RECIPE.weights, licence=RECIPE.licence)
 

@@ -107,7 +107,9 @@ def test_card_and_page_say_how_features_were_made(runs, tmp_path):
     for name, there in (("text", True), ("imported", False)):
         card, page = ((runs / name / file).read_text() for file in ("MODEL_CARD.md", "report.html"))
         assert (RECIPE.licence in card) == there
-        assert ("- text, by sentence-transformers /models/letters, letters 1.0: Letters may be counted by anyone." in card) == there
+        assert (
+            "- text, by sentence-transformers letters, revision c0ffee, letters 1.0: Letters may be counted by anyone." in card
+        ) == there
         assert (f"<b>Licence:</b> {RECIPE.licence}" in page) == there
         assert ("<h2>Features</h2>" in page) == there
     assert write_report(runs / "text").read_text() == (runs / "text/report.html").read_text()
@@ -120,7 +122,7 @@ def test_a_csv_with_a_column_of_text(runs, tmp_path, wanted, opened):
     result = run("predict", runs / "text", written(tmp_path / "new.csv", "start", "end"))
     np.testing.assert_allclose(answered(result), probabilities(wanted), rtol=0, atol=1e-6)
     assert opened == [RECIPE], "with versions and weights, to be held to"
-    assert "- text: made by sentence-transformers /models/letters, letters 1.0" in result.stderr.splitlines()
+    assert "- text: made by sentence-transformers letters, revision c0ffee, letters 1.0" in result.stderr.splitlines()
     assert f"- text: licence: {RECIPE.licence}" in result.stderr
     table = pd.read_csv(io.StringIO(result.stdout))
     assert table.columns[:6].tolist() == ["dialogue_id", "position", "start", "end", "text", "speaker"]
@@ -185,11 +187,15 @@ def test_explain_makes_them_too(runs, tmp_path, opened):
 
 def test_the_model_is_where_it_is_said_to_be(runs, tmp_path, wanted, opened):
     file = written(tmp_path / "new.csv")
-    result = run("predict", runs / "text", file, "--model", "text=/elsewhere/letters")
+    result = run("predict", runs / "text", file, "--model", f"text={tmp_path}")
     np.testing.assert_allclose(answered(result), probabilities(wanted), rtol=0, atol=1e-6)
-    assert opened == [replace(RECIPE, model="/elsewhere/letters")], "held to the same weights"
-    Predictor.open(runs / "text").predict(file, models={"text": "/here"})
-    assert opened[-1].model == "/here"
+    assert opened == [replace(RECIPE, model=str(tmp_path), options={})], "held to the same weights; a folder has no revision"
+    Predictor.open(runs / "text").predict(file, models={"text": "letters-too"})
+    assert opened[-1] == replace(RECIPE, model="letters-too"), "another name on the hub"
+    letters_run(tmp_path / "moved", replace(RECIPE, model=str(tmp_path / "gone"), options={}))
+    result = run("predict", tmp_path / "moved", file)
+    assert_one_line(result, f"text: expected the model that made it in training in {tmp_path}/gone, found no such folder", "--model text=")
+    answered(run("predict", tmp_path / "moved", file, "--model", f"text={tmp_path}"))
 
 
 def test_other_versions_are_told_of(runs, tmp_path):
@@ -203,7 +209,7 @@ def test_other_versions_are_told_of(runs, tmp_path):
 
 
 def test_runs_that_had_their_features_alike(runs, tmp_path, opened):
-    alike = replace(RECIPE, model="/another/place", versions={"letters": "0.9"})
+    alike = replace(RECIPE, model="/another/place", options={}, versions={"letters": "0.9"})
     letters_run(tmp_path / "alike", alike, seed=3)
     answered(run("predict", runs / "text", tmp_path / "alike", written(tmp_path / "new.csv")))
     assert len(opened) == 1
@@ -211,7 +217,7 @@ def test_runs_that_had_their_features_alike(runs, tmp_path, opened):
 
 def test_runs_that_had_them_otherwise(runs, tmp_path, opened):
     file = written(tmp_path / "new.csv")
-    for other, said in (("other", "sentence-transformers /models/letters"), ("imported", "with imported ones")):
+    for other, said in (("other", "sentence-transformers letters,"), ("imported", "with imported ones")):
         result = run("predict", runs / "text", runs / other, file)
         assert_one_line(result, "text: expected features, or runs that had theirs made alike", f"{runs / other} with", said.split()[-1])
     letters_run(tmp_path / "options", replace(RECIPE, options={"pooling": "max"}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.errors import InputError, at
@@ -72,7 +73,7 @@ def made(corpus: Corpus, expected: Expected, making: Making, name: str) -> Corpu
         InputError: runs that disagree on how a modality is made, or as :func:`dgl_merc.extraction.extract`.
     """
     _check(expected, making)
-    recipes = {m: _local(_agreed(m, expected, name), making.models.get(m)) for m in _makeable(corpus, expected, making)}
+    recipes = {m: _local(m, _agreed(m, expected, name), making.models.get(m)) for m in _makeable(corpus, expected, making)}
     if not recipes:
         return corpus
     kept = {m: x for m, x in corpus.features.items() if m not in recipes}
@@ -124,12 +125,26 @@ def _agreed(modality: str, expected: Expected, name: str) -> Recipe:
 
 
 def _what(recipe: Recipe) -> tuple[object, ...]:
-    return recipe.kind, recipe.extractor, recipe.weights or recipe.model, dict(recipe.options)
+    """What decides vectors: where there are weights, they do, whatever the model is called and wherever it came from."""
+    known = recipe.weights or recipe.model
+    return recipe.kind, recipe.extractor, known, {k: v for k, v in recipe.options.items() if k != "revision" or not recipe.weights}
 
 
-def _local(recipe: Recipe, model: str | None) -> Recipe:
-    """With the model where it is on this machine; what makes vectors is held to the recipe's weights."""
-    return replace(recipe, model=model) if model else recipe
+def _local(modality: str, recipe: Recipe, model: str | None) -> Recipe:
+    """With the model where it is on this machine; what makes vectors is held to the recipe's weights.
+
+    Raises:
+        InputError: a folder that is not there. (A model of the hub has a revision.)
+    """
+    if model:
+        here = {k: v for k, v in recipe.options.items() if k != "revision"} if Path(model).is_dir() else recipe.options
+        return replace(recipe, model=model, options=here)
+    if recipe.weights and "revision" not in recipe.options and not Path(recipe.model).is_dir():
+        raise InputError(
+            f"{modality}: expected the model that made it in training in {recipe.model}, found no such folder; "
+            f"--model {modality}=FOLDER says where it is on this machine"
+        )
+    return recipe
 
 
 def _said(corpus: Corpus, recipes: Mapping[str, Recipe]) -> Iterator[str]:

@@ -1,0 +1,129 @@
+"""From a recording and its transcript to emotions, whole: a synthesiser speaks, and everything behind it is what it is for people.
+
+This proves plumbing: that vectors of the right sound and words reach the model. It proves nothing about emotion, which no such voice has.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_cases import assert_one_line, run
+from make_talk import FOLDER, LINES
+from media_cases import minilm, need_media, talk
+
+from dgl_merc.extraction import MediaError
+from dgl_merc.extraction.media import read_sound
+from dgl_merc.inference import Predictor
+from dgl_merc.training.run_folder import open_run
+
+pytestmark = pytest.mark.xdist_group("recording")  # its run is made once, and the model of sentences is loaded
+
+SAID = ["You came!", "Of course I did.", "I was afraid, a bit.", "Why is that?", "It is late, and dark.", "But we are here."]
+EMOTIONS = ["joy", "neutral", "fear"]
+SMALL = ("--set", "model.hidden=5", "--set", "training.max_epochs=2", "--set", "training.batch_size=2", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``media`` (a long recording a dialogue, by two voices), ``talks.csv``, a corpus of it, and a run on that."""
+    folder = tmp_path_factory.mktemp("recording")
+    (folder / "media").mkdir()
+    rows: list[dict[str, Any]] = []
+    for d, split in enumerate(("train", "train", "dev", "test")):
+        lines = [(("Ana", "Ben")[k % 2], SAID[(d + k) % 6]) for k in range(4)]
+        for k, row in enumerate(talk(folder / "media", lines, dialogue=f"d{d}")):
+            kept = {key: row[key] for key in ("speaker", "text", "start", "end", "media")}
+            rows.append({"dialogue_id": f"d{d}", "split": split, **kept, "emotion": EMOTIONS[(d + k) % 3]})
+    pd.DataFrame(rows).to_csv(folder / "talks.csv", index=False)
+    asked = ("--media", folder / "media", "--text", minilm(), "--audio", "egemaps")
+    for command in (
+        ("features", folder / "talks.csv", folder / "corpus", *asked),
+        ("build-graphs", folder / "corpus", folder / "graphs"),
+        ("fit", folder / "graphs", "--preset", "bilstm", *SMALL, "--set", "data.reduce=6", "--out", folder / "run"),
+    ):
+        result = run(*command)
+        assert result.exit_code == 0, (result.output, result.exception)
+    return folder
+
+
+@pytest.fixture
+def new(made: Path, tmp_path: Path) -> Path:
+    """The table as one has it of a conversation that nobody labelled."""
+    table = pd.read_csv(made / "talks.csv").drop(columns=["split", "emotion"])
+    table.to_csv(tmp_path / "new.csv", index=False)
+    return tmp_path / "new.csv"
+
+
+def answers(table: pd.DataFrame) -> np.ndarray:
+    return table[[f"p_{e}" for e in sorted(EMOTIONS)]].to_numpy()
+
+
+def test_a_recording_and_its_transcript_in_one_command(made, new):
+    result = run("predict", made / "run", new, "--media", made / "media")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(io.StringIO(result.stdout))
+    assert table.columns.tolist()[:7] == ["dialogue_id", "position", "start", "end", "text", "speaker", "predicted"]
+    given = pd.read_csv(new)
+    for column in ("dialogue_id", "speaker", "text", "start", "end"):
+        assert table[column].tolist() == given[column].tolist()
+    assert set(table["predicted"]) <= set(EMOTIONS)
+    np.testing.assert_allclose(answers(table).sum(axis=1), 1, atol=1e-6)
+    said = [line for line in result.stderr.splitlines() if "made by" in line]
+    assert [line.split(" made by ")[0] for line in said] == ["- text:", "- audio:"]
+    assert "audEERING" in result.stderr
+
+
+def test_it_is_the_prediction_from_the_corpus(made, new):
+    """The very vectors that a run was trained on, through its scaling and its principal components."""
+    predictor = Predictor.open(made / "run")
+    assert open_run(made / "run").heard == {"text": 6, "audio": 6}
+    wanted = predictor.predict(made / "corpus")
+    table = predictor.predict(new, media=made / "media", jobs=2)
+    np.testing.assert_allclose(answers(table), answers(wanted), rtol=0, atol=1e-6)
+    assert np.ptp(answers(wanted), axis=0).max() > 1e-3, "vacuous: all are answered alike"
+    without = predictor.predict(new)
+    assert np.abs(answers(without) - answers(wanted)).max() > 1e-4, "vacuous: the model does not hear audio"
+
+
+def test_what_is_not_there_is_listed_and_the_rest_answered(made, new, tmp_path):
+    media = tmp_path / "media"
+    shutil.copytree(made / "media", media)
+    (media / "d1.wav").unlink()
+    (media / "d2.wav").write_text("no sound at all")
+    table = pd.read_csv(new)
+    table.loc[1, ["start", "end"]] = [500.0, 501.0]
+    table.to_csv(new, index=False)
+    result = run("predict", made / "run", new, "--media", media, "--out", tmp_path / "answers.csv")
+    assert result.exit_code == 0, result.output
+    assert len(pd.read_csv(tmp_path / "answers.csv")) == 16
+    listed = [line for line in result.stderr.splitlines() if ": audio is absent: " in line]
+    assert [line.split(": audio")[0] for line in listed] == [
+        f"- dialogue {d}, utterance {u}" for d, u in [("d0", 1), *(("d1", k) for k in range(4)), *(("d2", k) for k in range(4))]
+    ]
+    assert "audio: 7 of 16 utterances have it" in result.stderr
+    without = run("predict", made / "run", new)
+    assert "- audio: 0 of 16 utterances have it; of the others it is absent; give recordings (--media DIR), of which audio is made" in (
+        without.stderr.splitlines()
+    )
+    assert_one_line(run("predict", made / "run", new, "--media", tmp_path / "nowhere"), "nowhere")
+
+
+def test_the_recording_of_the_notebook_is_the_script_s():
+    need_media()
+    with (FOLDER / "talk.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["speaker"], row["text"]) for row in rows] == LINES
+    assert (FOLDER / "talk.ogg").stat().st_size < 120_000
+    loud = [np.abs(read_sound(FOLDER / "talk.ogg", float(r["start"]), float(r["end"])).samples).max() for r in rows]
+    assert min(loud) > 0.1, "somebody speaks in every stretch"
+    between = read_sound(FOLDER / "talk.ogg", float(rows[0]["end"]) + 0.05, float(rows[1]["start"]) - 0.05)
+    assert np.abs(between.samples).max() < 0.02, "and nobody between the first two"
+    with pytest.raises(MediaError):
+        read_sound(FOLDER / "talk.ogg", 100.0, 101.0)

@@ -8,5 +8,7 @@ from dgl_merc.extraction.extract import extract
 from dgl_merc.extraction.items import Absence, Item
 from dgl_merc.extraction.media import MediaError
 from dgl_merc.extraction.recipe import Recipe
+from dgl_merc.extraction.recordings import Media
+from dgl_merc.extraction.workers import Extractors
 
-__all__ = ["Absence", "Item", "MediaError", "Recipe", "extract"]
+__all__ = ["Absence", "Extractors", "Item", "Media", "MediaError", "Recipe", "extract"]

@@ -40,6 +40,8 @@ class Absence:
     Attributes:
         reason: in words, after "dialogue d, utterance u: ": "no sound track in clip.mp4". Alike for alike faults, so that they can be
             counted.
+        passing: another try may say something else: a process died, or had too little time.
     """
 
     reason: str
+    passing: bool = False

@@ -28,7 +28,10 @@ from dgl_merc.corpus.reading.rows import Rows, arrange
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at
 
-__all__ = ["Columns", "read_table"]
+__all__ = ["NO_FEATURES", "Columns", "read_table"]
+
+NO_FEATURES = "features: none yet; `dglmerc features` makes them of texts and recordings, --features names files that have them"
+"""The note on a corpus that has none."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def read_table(
         known[name], counted = _fill_target(rows, name, target, classes if name == classed else ())
         notes += counted
     if not specs:
-        notes.append("features: none yet; `dglmerc features` makes them of texts and recordings, --features names files that have them")
+        notes.append(NO_FEATURES)
     if not known:
         notes.append("no target: every utterance is context; --target names a column of labels")
     taken = [name for spec in specs if spec.kind == "columns" for name in matching_columns(spec, list(cells))]

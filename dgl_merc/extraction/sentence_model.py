@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dgl_merc.errors import InputError, is_out_of_memory
 from dgl_merc.files import sha256
@@ -81,7 +82,7 @@ def from_hub(name: str, revision: str | None) -> tuple[str, str, Path]:
                 if not any(folder.glob("*.safetensors")):
                     folder = Path(snapshot_download(whole, ignore_patterns=others, **wanted))
         except Exception as error:  # of the hub, the network, the disk: none has a class of its own that they share
-            fault = _first_line(error)
+            fault = _first_words(error)
         else:
             return whole, folder.name, folder
     raise InputError(
@@ -102,31 +103,14 @@ def load(folder: Path, device: str) -> tuple[Any, int]:
         InputError: sentence-transformers is missing or older than 6, the folder holds no model that it loads, or only a part of one, or the
             device is not there.
     """
-    try:
-        with quiet():
-            from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise InputError(f"text: expected sentence-transformers, found {error}; pip install 'dglmerc[text]'") from None
-    if int(version("sentence-transformers").split(".")[0]) < 6:  # these execute what a folder's modules.json names
-        raise InputError(f"text: expected sentence-transformers 6 or later, found {version('sentence-transformers')}; upgrade it")
     if (folder / "adapter_config.json").is_file():  # whose model may be anywhere, so that its weights could not be held to
         raise InputError(
             f"{folder}: expected a whole model, found an adapter (adapter_config.json); merge it into its model, and save that"
         )
-    import torch
-
     vectors = []
     for seed in (1, 2):
-        try:
-            with quiet(), torch.random.fork_rng([]):
-                torch.manual_seed(seed)
-                model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, local_files_only=True).float()
-                vectors.append(np.asarray(model.encode([_PROBE], show_progress_bar=False), dtype=np.float32)[0])
-        except Exception as error:  # whatever files of strangers lead to
-            if is_out_of_memory(error):
-                raise
-            found = f"found none ({_first_line(error)}); give another folder, or load it down again"
-            raise InputError(f"{folder}: expected a model of sentence-transformers without code of its own, {found}") from None
+        model, vector = _loaded(folder, seed)
+        vectors.append(vector)
     if not np.isfinite(vectors).all():
         raise InputError(f"{folder}: expected a model, found one whose vectors are not finite; load it down again")
     if np.abs(vectors[0] - vectors[1]).max() > 1e-4 * np.abs(vectors[0]).max():
@@ -136,7 +120,30 @@ def load(folder: Path, device: str) -> tuple[Any, int]:
     except (RuntimeError, AssertionError) as error:
         if is_out_of_memory(error):
             raise
-        raise InputError(f"--device {device}: expected a device that torch has, found {_first_line(error)}") from None
+        raise InputError(f"--device {device}: expected a device that torch has, found {_first_words(error)}") from None
+
+
+def _loaded(folder: Path, seed: int) -> tuple[Any, npt.NDArray[np.float32]]:
+    """A model on the CPU, what its files lack drawn under a seed; and its vector of a sentence."""
+    try:
+        with quiet():
+            from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise InputError(f"text: expected sentence-transformers, found {error}; pip install 'dglmerc[text]'") from None
+    if int(version("sentence-transformers").split(".")[0]) < 6:  # earlier ones import what a folder's modules.json names
+        raise InputError(f"text: expected sentence-transformers 6 or later, found {version('sentence-transformers')}; upgrade it")
+    import torch
+
+    try:
+        with quiet(), torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, local_files_only=True).float()
+            return model, np.asarray(model.encode([_PROBE], show_progress_bar=False), dtype=np.float32)[0]
+    except Exception as error:  # whatever files of strangers lead to
+        if is_out_of_memory(error):
+            raise
+        found = f"found none ({_first_words(error)}); give another folder, or load it down again"
+        raise InputError(f"{folder}: expected a model of sentence-transformers without code of its own, {found}") from None
 
 
 @contextmanager
@@ -163,7 +170,7 @@ def quiet() -> Iterator[None]:
                 talk.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _first_line(error: BaseException) -> str:
-    """What an error of others says, in short."""
-    said = str(error).strip().split("\n")[0]
+def _first_words(error: BaseException) -> str:
+    """What an error of others says, in short: its first sentence. The next ones may advise to execute a model's code."""
+    said = str(error).strip().split("\n")[0].split(". ")[0]
     return f"{said[:200]}{'…' if len(said) > 200 else ''}" or type(error).__name__

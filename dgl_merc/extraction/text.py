@@ -68,13 +68,13 @@ class SentenceEmbedder:
             name, commit, folder = _found(recipe)
         elif recipe.options.get("revision"):
             raise InputError(f"--text {name}: revision: expected a model of the hub, found a folder")
-        weights = weights_of(folder)
+        self._model, self.width = load(folder, device)
+        weights = weights_of(folder)  # after that: what is no model may hold anything, and much of it
         if recipe.weights and recipe.weights != weights:
             raise InputError(
                 f"text: {name}: expected the model that the run's vectors were made with (weights {recipe.weights[:12]}…), found another "
                 f"({weights[:12]}…); put that model there, or make the corpus's features anew and train on them"
             )
-        self._model, self.width = load(folder, device)
         self._prompt, self._limit = self._settings(recipe)
         options: dict[str, Option] = {"prompt": self._prompt}
         if self._limit is not None:

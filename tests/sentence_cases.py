@@ -1,0 +1,75 @@
+"""A tiny model of sentence-transformers with random weights, its folder written by hand; and a guard that knows of every way out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__ = ["WIDTH", "WORDS", "copied", "edit", "no_network", "write_tiny"]
+
+WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] hi you are so happy today oh really ? no ! query :".split()
+WIDTH = 16
+
+
+def write_tiny(folder: Path, seed: int = 0) -> Path:
+    """One layer, 24 tokens of :data:`WORDS` at most, the mean of the tokens' vectors; 20 KB."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=WIDTH,
+        max_position_embeddings=32,
+        initializer_range=0.5,
+    )
+    folder.mkdir()
+    (folder / "1_Pooling").mkdir()
+    save_file(BertModel(config).state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    (folder / "README.md").write_text("A model.")
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    files: dict[str, Any] = {
+        "config.json": {**config.to_dict(), "architectures": ["BertModel"]},
+        "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 32},
+        "modules.json": modules,
+        "sentence_bert_config.json": {"max_seq_length": 24, "do_lower_case": False},
+        "1_Pooling/config.json": {"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": True},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def copied(model: Path, to: Path) -> Path:
+    """The same model elsewhere, to be changed."""
+    return Path(shutil.copytree(model, to))
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Other values in a JSON object."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def no_network(patch: pytest.MonkeyPatch) -> list[Any]:
+    """From now on whoever looks for the network is written down, and finds none."""
+    asked: list[Any] = []
+
+    def refuse(*args: Any, **_: Any) -> Any:
+        asked.append(args[-2:])
+        raise OSError("no network")
+
+    patch.setattr("socket.getaddrinfo", refuse)
+    patch.setattr("socket.socket.connect", refuse)
+    return asked

@@ -62,7 +62,8 @@ def pictures(count: int, height: int = 48, width: int = 64) -> list[npt.NDArray[
 def to_wav(x: Samples, rate: int = 16_000, sample: str = "s16", *, extensible: bool = False) -> bytes:
     """A WAV file of samples [N] or [N, channels]; see :data:`PCM`."""
     code, width = PCM[sample]
-    x = np.clip(np.asarray(x, dtype=np.float64).reshape(len(x), -1), -1, 1)
+    x = np.clip(np.asarray(x, dtype=np.float64), -1, 1)
+    x = x[:, None] if x.ndim == 1 else x
     channels = x.shape[1]
     if code == 3:
         data = x.astype(f"<f{width}").tobytes()

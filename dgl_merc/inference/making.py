@@ -6,14 +6,13 @@ recipe, and several runs that hear a modality must have had it from the same mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.errors import InputError, at
-from dgl_merc.extraction import Recipe, extract
-from dgl_merc.extraction.extract import Media
+from dgl_merc.extraction import Extractors, Media, Recipe, extract
 from dgl_merc.inference.utterance import Expected
 
 __all__ = ["Making", "advice", "made"]
@@ -26,12 +25,14 @@ class Making:
     Attributes:
         media: where recordings are; None: there are none, and text alone can be made.
         models: modality -> the name or folder of the recipe's model on this machine, where that is another.
-        jobs: processes that look at recordings.
+        extractors: opened before, or to be opened for later calls as well; None: one process, for this call.
+        say: is told what users should know before anything is made, such as licences.
     """
 
     media: Media | None = None
     models: Mapping[str, str] = field(default_factory=dict)
-    jobs: int = 1
+    extractors: Extractors | None = None
+    say: Callable[[str], None] = lambda _: None
 
 
 def _check(expected: Expected, making: Making) -> None:
@@ -66,8 +67,8 @@ def made(corpus: Corpus, expected: Expected, making: Making, name: str) -> Corpu
         name: of the corpus, for people.
 
     Returns:
-        The same corpus where nothing is to be made. Notes say by what something was, and from how many utterances it is absent;
-        the columns ``no_<modality>_because`` say why.
+        The same corpus where nothing is to be made. Notes say by what something was, and from how many utterances it is absent and why;
+        :func:`dgl_merc.extraction.extract.list_absent` lists them.
 
     Raises:
         InputError: runs that disagree on how a modality is made, or as :func:`dgl_merc.extraction.extract`.
@@ -79,8 +80,9 @@ def made(corpus: Corpus, expected: Expected, making: Making, name: str) -> Corpu
     kept = {m: x for m, x in corpus.features.items() if m not in recipes}
     table = corpus.utterances.drop(columns=[presence_column(m) for m in recipes if m in corpus.features])
     bare = replace(corpus, utterances=table, features=kept, modalities={m: corpus.modalities[m] for m in kept})
-    full = extract(bare, recipes, making.media, jobs=making.jobs)
-    return replace(full, notes=(*full.notes, *_said(full, recipes)))
+    full = extract(bare, recipes, making.media, extractors=making.extractors, say=making.say)
+    said = [f"{m}: made by {Recipe.from_json(full.modalities[m].recipe, m)}" for m in recipes]
+    return replace(full, notes=(*said, *full.notes))
 
 
 def advice(expected: Expected, making: Making, modality: str | None = None) -> str:
@@ -145,16 +147,3 @@ def _local(modality: str, recipe: Recipe, model: str | None) -> Recipe:
             f"--model {modality}=FOLDER says where it is on this machine"
         )
     return recipe
-
-
-def _said(corpus: Corpus, recipes: Mapping[str, Recipe]) -> Iterator[str]:
-    """Notes on what made the features of a corpus."""
-    for m, asked in recipes.items():
-        used = Recipe.from_json(corpus.modalities[m].recipe, m)
-        yield f"{m}: made by {used}"
-        if used.licence:
-            yield f"{m}: licence: {used.licence}"
-        for package, version in used.versions.items():
-            before = asked.versions.get(package)
-            if before not in (None, version):
-                yield f"{m}: {package} is {version} here and was {before} when the runs' features were made: vectors may differ a little"

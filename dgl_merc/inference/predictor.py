@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ import pandas as pd
 
 from dgl_merc.corpus import Corpus
 from dgl_merc.errors import InputError, at
-from dgl_merc.extraction.extract import Media
+from dgl_merc.extraction import Extractors, Media
+from dgl_merc.extraction.extractor import open_extractor
 from dgl_merc.inference.conversations import as_corpus, completed, read_conversations
 from dgl_merc.inference.making import Making
 from dgl_merc.inference.utterance import Expected, Utterance
@@ -59,7 +61,7 @@ class Predictor:
         *,
         media: str | Path | Media | None = None,
         models: Mapping[str, str] | None = None,
-        jobs: int = 1,
+        extractors: Extractors | None = None,
     ) -> pd.DataFrame:
         """What the runs say of every utterance.
 
@@ -68,7 +70,7 @@ class Predictor:
             media: the folder of the recordings that a CSV or a corpus speaks of: features that it lacks are made of them, as those of the
                 runs' training were; features of texts are made without.
             models: modality -> where the model that makes its features is on this machine, if it is not where it was.
-            jobs: processes that look at recordings.
+            extractors: that are kept open from call to call, or look at recordings in several processes.
 
         Returns:
             A row an utterance, dialogue by dialogue: ``dialogue_id, position`` (counted from 0), ``utterance_id``, ``start``, ``end`` and
@@ -81,13 +83,14 @@ class Predictor:
                 evaluated yet.
         """
         folder = Media(Path(media)) if isinstance(media, str | Path) else media
-        making = Making(folder, models or {}, jobs)
-        if isinstance(source, str | Path):
-            corpus = read_conversations(Path(source), self.expected, making=making)
-        elif isinstance(source, Corpus):
-            corpus = completed(source, self.expected, str(source.path or source.name), making=making)
-        else:
-            corpus = as_corpus(source, self.expected, making=making)
+        with Extractors(1, partial(open_extractor, device=self.device)) as own:
+            making = Making(folder, models or {}, extractors or own)
+            if isinstance(source, str | Path):
+                corpus = read_conversations(Path(source), self.expected, making=making)
+            elif isinstance(source, Corpus):
+                corpus = completed(source, self.expected, str(source.path or source.name), making=making)
+            else:
+                corpus = as_corpus(source, self.expected, making=making)
         for run in self.runs:
             if len(run.unseen(corpus)):
                 raise InputError(f"{at(run.path)}its test split was not evaluated yet; finish the table it belongs to (ablate --final)")

@@ -103,7 +103,8 @@ class Commands(click.Group):
             raise Failure(f"memory does not suffice ({said})", own=True) from None
         except KeyboardInterrupt:
             click.echo(
-                "dglmerc: interrupted; nothing was left half-written, and the same command goes on with it (fit: with --resume)", err=True
+                "dglmerc: interrupted; nothing was left half-written, and the same command goes on with it (fit, features: with --resume)",
+                err=True,
             )
             raise click.exceptions.Exit(130) from None
 

@@ -31,6 +31,7 @@ __all__ = [
     "replaced_folder",
     "resolved",
     "sha256",
+    "unfinished",
     "verify_files",
     "write_bytes",
     "write_json",
@@ -218,6 +219,12 @@ def resolved(out: Path) -> Path:
     if not place.name:
         raise InputError(f"{at(out)}expected a folder with a name; name another place")
     return place
+
+
+def unfinished(out: Path) -> Path:
+    """Where the state of what goes on when it was cut off stands, until its results appear as ``out``."""
+    out = out.resolve()
+    return out.with_name(f".{out.name}.unfinished")
 
 
 @contextmanager

@@ -346,7 +346,7 @@ def test_a_fault_is_one_line_and_leaves_nothing(mine, monkeypatch, fault):
         (
             KeyboardInterrupt(),
             130,
-            "dglmerc: interrupted; nothing was left half-written, and the same command goes on with it (fit: with --resume)\n",
+            "dglmerc: interrupted; nothing was left half-written, and the same command goes on with it (fit, features: with --resume)\n",
         ),
     ],
     ids=["full", "forbidden", "interrupted"],

@@ -98,6 +98,7 @@ def extract(
         places = {name: find_recordings(corpus, media, recipe.kind) for name, recipe in recipes.items() if recipe.kind != "text"}
         extractors = extractors or held.enter_context(Extractors(jobs))
         opened = {name: extractors.open(recipe) for name, recipe in recipes.items()}
+        notes = {name: tuple(extractor.notes) for name, extractor in opened.items()}
         records = file_records(media.folder, list(places.values()), extractors.jobs) if media and places else {}
         made = []
         for name, extractor in opened.items():
@@ -111,7 +112,7 @@ def extract(
                 _look(name, extractor, wanted, kept, say, progress)
                 features, why = kept.answers(wanted.keys)
             reasons = [wanted.why.get(row, said) for row, said in enumerate(why)]
-            made.append(_Made(name, extractor.recipe, features, reasons, found, tuple(extractor.notes)))
+            made.append(_Made(name, extractor.recipe, features, reasons, found, notes[name]))
         return _assembled(corpus, made, media, records)
 
 
@@ -127,12 +128,15 @@ def _look(name: str, extractor: Opened, wanted: Wanted, kept: Kept, say: Callabl
         say(f"{name}: {total - left} of {total} were done already")
     if left and extractor.recipe.licence:
         say(f"{name}: {extractor.recipe.licence}")
-    done = 0
+    done, known = 0, extractor.notes
     with progress(name, "utterances") as show:
         for answers in extractor.answers([piece for piece in lacking if piece]):
             kept.add([(wanted.key(item), answer) for item, answer in answers])
             done += len(answers)
             show(done, left)
+    for note in extractor.notes:
+        if note not in known:
+            say(note)
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class _Made:
         features: [present rows, width].
         reasons: [U] why an utterance has no vector; None: it has one.
         places: where its utterances are recorded; None: nowhere.
-        notes: of the extractor.
+        notes: of the extractor, when it was opened; what it says later depends on what was done already.
     """
 
     name: str
@@ -169,7 +173,7 @@ def _assembled(corpus: Corpus, made: list[_Made], media: Media | None, records: 
             files = [*one.places.files, None]
             table[media_column(one.name)] = pd.Series([files[f] for f in one.places.file], index=table.index, dtype="str")
             notes += one.places.notes
-        notes += [f"{one.name}: {note}" for note in one.notes]
+        notes += one.notes
         notes += _absences(table, one)
     order = [*CORE_COLUMNS, *corpus.targets, *(presence_column(m) for m in features)]
     table = table[[*order, *(c for c in table.columns if c not in order)]].astype(column_types(corpus.targets, tuple(features)))

@@ -136,7 +136,7 @@ def _cut(
     looked = (file >= 0) & ~np.isin(np.arange(len(file)), list(why))
     notes = []
     if n := int((looked & cut).sum()):
-        notes.append(f"{kind}: {n} utterances are cut out of {len(np.unique(file[looked & cut]))} recordings by start and end")
+        notes.append(f"{kind}: {n} utterances are cut by start and end; files that they are cut out of: {len(np.unique(file[looked & cut]))}")
     if n := int((looked & ~cut).sum()):
         timed_too = int((looked & ~cut & timed).sum())
         unused = f", their times not used in {timed_too} (--cut always uses them)" if timed_too else ""
@@ -166,7 +166,7 @@ class _Search:
 
     def __post_init__(self) -> None:
         self.root = self.media.folder.resolve()
-        self._fields = _fields(self.media.clips, list(self.corpus.utterances))
+        self._fields = _fields(self.media.clips, list(self.corpus.utterances.columns))
         self._owner: dict[str, tuple[str, str | None]] = {}
 
     def paths(self) -> Iterator[str | None]:
@@ -230,8 +230,8 @@ class _Search:
             raise self._ambiguous(path, there[1][0], dialogue)
         if self._owner.setdefault(path, owner) != owner:
             raise InputError(
-                f"{at(self.media.folder / path)}expected the recording of one dialogue, found that it may be of {self._owner[path][0]} and of "
-                f"{dialogue}; name files in a column media"
+                f"{at(self.media.folder / path)}expected the recording of one dialogue, found that it may be of {self._owner[path][0]} "
+                f"and of {dialogue}; name files in a column media"
             )
         if owner[1] is None:
             self.of_dialogues[path] = dialogue

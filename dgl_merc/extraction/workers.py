@@ -41,8 +41,10 @@ class Opened(Protocol):
     """Complete."""
     width: int
     """Numbers in a vector."""
-    notes: dict[str, None]
-    """What it had to say so far, each sentence once."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What it has to say of itself and of the vectors that it made so far, each sentence once."""
 
     def answers(self, pieces: Sequence[Sequence[Item]]) -> Iterator[Answers]:
         """The answers of all items, those that come together together; of different pieces in any order."""
@@ -95,20 +97,19 @@ class _Here:
 
     def __init__(self, extractor: Extractor) -> None:
         self._extractor = extractor
-        self.recipe, self.width, self.notes = extractor.recipe, extractor.width, _notes(extractor)
+        self.recipe, self.width = extractor.recipe, extractor.width
+
+    @property
+    def notes(self) -> list[str]:
+        return list(self._extractor.notes)
 
     def answers(self, pieces: Sequence[Sequence[Item]]) -> Iterator[Answers]:
         for piece in pieces:
             made = zip(piece, self._extractor.vectors(piece), strict=True)
             yield [(item, _checked(answer, self.width)) for item, answer in made]
-            self.notes |= _notes(self._extractor)
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def _notes(extractor: Extractor) -> dict[str, None]:
-    return dict.fromkeys(getattr(extractor, "notes", ()))
 
 
 def _checked(answer: Vector | Absence, width: int) -> Vector | Absence:
@@ -132,6 +133,7 @@ class _Worker:
     busy: bool = False
     alone: bool = False
     items: deque[Item] = field(default_factory=deque)
+    notes: Sequence[str] = ()
 
 
 class _Crew:
@@ -140,7 +142,7 @@ class _Crew:
     def __init__(self, recipe: Recipe, opener: Opener, jobs: int, patience: float) -> None:
         self._asked, self._opener, self._jobs, self._patience = recipe, opener, jobs, patience
         self._workers: list[_Worker] = []
-        self.recipe, self.width, self.notes = recipe, 0, dict[str, None]()
+        self.recipe, self.width = recipe, 0
         self._start()
         try:
             while not self._workers[0].ready:
@@ -161,6 +163,10 @@ class _Crew:
         finally:  # cut off in the middle: who is at work would answer later, to somebody else
             for worker in [worker for worker in self._workers if worker.busy]:
                 self._end(worker)
+
+    @property
+    def notes(self) -> list[str]:
+        return list(dict.fromkeys(note for worker in self._workers for note in worker.notes))
 
     def close(self) -> None:
         for worker in list(self._workers):
@@ -206,12 +212,10 @@ class _Crew:
             yield [(worker.items.popleft(), content)]
             self._set_deadline(worker)
         elif kind == "ready":
-            self.recipe, self.width, notes = content
-            self.notes |= notes
+            self.recipe, self.width, worker.notes = content
             worker.ready = True
         elif kind == "done":
-            self.notes |= content
-            worker.busy = False
+            worker.notes, worker.busy = content, False
         elif kind == "failed":
             worker.busy = False
             yield from self._lost(worker, f"the extractor failed ({content})", waiting)
@@ -276,7 +280,7 @@ def _serve(line: Connection, opener: Opener, recipe: Recipe) -> None:
         except InputError as error:
             line.send(("fault", str(error)))
             return
-        line.send(("ready", (extractor.recipe, extractor.width, _notes(extractor))))
+        line.send(("ready", (extractor.recipe, extractor.width, list(extractor.notes))))
         while True:
             for message in _messages(extractor, line.recv()):
                 line.send(message)
@@ -290,7 +294,7 @@ def _messages(extractor: Extractor, items: Sequence[Item]) -> Iterator[tuple[str
     except Exception as error:  # of anybody's code, on anybody's file: it costs one utterance, not the run
         yield "failed", f"{type(error).__name__}: {error}".splitlines()[0][:200]
     else:
-        yield "done", _notes(extractor)
+        yield "done", list(extractor.notes)
 
 
 def _end_with_parent() -> None:

@@ -20,7 +20,7 @@ import torch
 from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.corpus.reduction import parse_reduction, reduced_widths
 from dgl_merc.errors import DivergedError, InputError, at
-from dgl_merc.files import check_free, file_record, locked, new_folder, read_json, recover, resolved, write_json
+from dgl_merc.files import check_free, file_record, locked, new_folder, read_json, recover, resolved, unfinished, write_json
 from dgl_merc.graphs import GraphSpec, Store
 from dgl_merc.models import Model, ModelInput, build_model
 from dgl_merc.settings import differences, flat, flat_settings
@@ -37,7 +37,7 @@ from dgl_merc.training.task import Task, choose_target, task_of
 from dgl_merc.training.tracking import TRACK, check_tracking, tracking
 from dgl_merc.version import __version__
 
-__all__ = ["fit", "resolved_spec", "unfinished"]
+__all__ = ["fit", "resolved_spec"]
 
 _ONE_AT_A_TIME = threading.Lock()  # dropout draws from torch's global generator: two runs in one process would draw from each other's
 
@@ -296,12 +296,6 @@ def _each(*watchers: OnLook | None) -> OnLook:
 
 
 # ---- going on with what is there
-
-
-def unfinished(out: Path) -> Path:
-    """Where the state of a run stands until its results appear as ``out``."""
-    out = out.resolve()
-    return out.with_name(f".{out.name}.unfinished")
 
 
 def _finished(job: _Job, corpus: Corpus, ask: _Asked) -> dict[str, Any]:

@@ -27,10 +27,11 @@ class Letters:
 
     opened: ClassVar[list[Recipe]] = []
     width = WIDTH
-    notes: tuple[str, ...] = ()
 
     def __init__(self, recipe: Recipe, *_: Any) -> None:
         self.opened.append(recipe)
+        before = recipe.versions.get("letters", "1.0")
+        self.notes = [f"text: letters was {before}, here is 1.0"] if before != "1.0" else []
         self.recipe = replace(recipe, versions={"letters": "1.0"}, weights=RECIPE.weights, licence=RECIPE.licence)
 
     def vectors(self, items: Sequence[Item]) -> Iterator[Any]:
@@ -43,8 +44,8 @@ def vector(text: str) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.bincount(np.frombuffer(text.encode(), dtype=np.uint8) % WIDTH, minlength=WIDTH).astype(np.float32)
 
 
-def letters_corpus(recipe: Recipe | None = RECIPE) -> Corpus:
-    """Seven conversations, every text of which has its vector; audio beside it, imported."""
+def letters_corpus(recipe: Recipe | None = RECIPE, audio: Recipe | None = None) -> Corpus:
+    """Seven conversations, every text of which has its vector; audio beside it, imported or said to be made."""
     import pandas as pd
 
     rows = [
@@ -59,8 +60,11 @@ def letters_corpus(recipe: Recipe | None = RECIPE) -> Corpus:
         "audio": np.random.default_rng(0).standard_normal((len(table), 3)).astype(np.float32),
     }
     made = Corpus.build("letters", table, features, {"emotion": Target("classes", LABELS)})
-    about = replace(made.modalities["text"], recipe=recipe.to_json() if recipe else {}, provenance=str(recipe or ""))
-    return replace(made, modalities={**made.modalities, "text": about})
+    about = {
+        m: replace(made.modalities[m], recipe=by.to_json() if by else {}, provenance=str(by or ""))
+        for m, by in (("text", recipe), ("audio", audio))
+    }
+    return replace(made, modalities=about)
 
 
 def letters_run(folder: Path, recipe: Recipe | None = RECIPE, *words: str, seed: int = 0) -> Path:

@@ -13,7 +13,7 @@ import pytest
 from cli_cases import assert_one_line, run
 from click.testing import CliRunner, Result
 from making_cases import RECIPE, WIDTH, Letters, letters_corpus, letters_run, vector
-from predict_cases import write_lines
+from predict_cases import fitted, write_lines
 
 from dgl_merc.cli.main import main
 from dgl_merc.corpus import Corpus, save_corpus
@@ -27,6 +27,9 @@ from dgl_merc.training import fit
 from dgl_merc.training.run_folder import open_run
 
 pytestmark = [pytest.mark.xdist_group("made"), pytest.mark.usefixtures("unpainted")]  # its runs are made once
+
+
+SOUND = Recipe("audio", "opensmile", "eGeMAPSv02", {"rate": 16_000})
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +126,7 @@ def test_a_csv_with_a_column_of_text(runs, tmp_path, wanted, opened):
     np.testing.assert_allclose(answered(result), probabilities(wanted), rtol=0, atol=1e-6)
     assert opened == [RECIPE], "with versions and weights, to be held to"
     assert "- text: made by sentence-transformers letters, revision c0ffee, letters 1.0" in result.stderr.splitlines()
-    assert f"- text: licence: {RECIPE.licence}" in result.stderr
+    assert result.stderr.startswith(f"text: {RECIPE.licence}\n")
     table = pd.read_csv(io.StringIO(result.stdout))
     assert table.columns[:6].tolist() == ["dialogue_id", "position", "start", "end", "text", "speaker"]
     assert table["start"].tolist() == letters_corpus().utterances["start"].tolist()
@@ -166,17 +169,29 @@ def test_texts_that_say_nothing_are_absent_and_listed(runs, tmp_path):
     assert len(answered(result)) == 28
     assert "- text: 26 of 28 utterances have it; of the others it is absent" in result.stderr
     for utterance in (1, 3):
-        assert f"- dialogue d0, utterance {utterance}: text is absent: no text" in result.stderr
+        assert f"- text: dialogue d0, utterance {utterance}: no text" in result.stderr.splitlines()
     table.assign(text=[*[""] * 27, "Hm."]).to_csv(tmp_path / "new.csv", index=False)
     said = run("predict", runs / "text", tmp_path / "new.csv").stderr.splitlines()
-    assert len([line for line in said if "text is absent: no text" in line]) == 20
-    assert said[-1] == "- and 7 more"
+    assert len([line for line in said if line.startswith("- text: dialogue ") and line.endswith(": no text")]) == 20
+    assert said[-1].startswith("- text: and 7 more")
 
 
 def test_a_modality_of_unknown_making_stays_absent(runs, tmp_path):
     result = run("predict", runs / "both", written(tmp_path / "new.csv"))
     assert len(answered(result)) == 28
     assert "- audio: 0 of 28 utterances have it; of the others it is absent" in result.stderr.splitlines()
+
+
+def test_without_recordings_sound_is_absent_and_it_is_said_what_would_give_it(tmp_path):
+    fitted(letters_corpus(audio=SOUND), tmp_path / "run", "bilstm")
+    result = run("predict", tmp_path / "run", written(tmp_path / "new.csv"))
+    assert len(answered(result)) == 28
+    said = "- audio: 0 of 28 utterances have it; of the others it is absent; give recordings (--media DIR), of which audio is made"
+    assert said in result.stderr.splitlines()
+    fitted(letters_corpus(audio=SOUND), tmp_path / "sound", "bilstm", "data.modalities=audio")
+    assert_one_line(
+        run("predict", tmp_path / "sound", tmp_path / "new.csv"), "audio_0 to audio_2", "give recordings (--media DIR), of which audio"
+    )
 
 
 def test_explain_makes_them_too(runs, tmp_path, opened):
@@ -201,8 +216,8 @@ def test_the_model_is_where_it_is_said_to_be(runs, tmp_path, wanted, opened):
 def test_other_versions_are_told_of(runs, tmp_path):
     letters_run(tmp_path / "old", replace(RECIPE, versions={"letters": "0.9"}))
     result = run("predict", tmp_path / "old", written(tmp_path / "new.csv"))
-    assert "letters is 1.0 here and was 0.9" in result.stderr
-    assert "letters is" not in run("predict", runs / "text", tmp_path / "new.csv").stderr
+    assert "- text: letters was 0.9, here is 1.0" in result.stderr.splitlines()
+    assert "letters was" not in run("predict", runs / "text", tmp_path / "new.csv").stderr
 
 
 # ---- several runs
@@ -254,6 +269,8 @@ def test_one_line_each(runs, tmp_path):
     letters_run(tmp_path / "unweighed", replace(RECIPE, weights=""))
     assert_one_line(run("predict", tmp_path / "unweighed", file, "--model", "text=x"), "expected a recipe with weights")
     assert_one_line(run("predict", runs / "text", "--stream", *media), "--media: expected a file of conversations, not --stream")
+    assert_one_line(run("predict", runs / "text", file, "--clips", "{text}.wav"), "--clips: expected recordings to look at (--media DIR)")
+    assert_one_line(run("predict", runs / "text", file, "--cut", "never"), "--cut: expected recordings to look at (--media DIR)")
     typed = json.dumps({"dialogue_id": "d", "speaker": "Ana", "text": "Hello"})
     result = CliRunner().invoke(main, ["predict", str(runs / "text"), "--stream"], input=typed)
     assert_one_line(result, "a stream makes none of text", "`dglmerc predict RUN FILE` does")
@@ -262,4 +279,8 @@ def test_one_line_each(runs, tmp_path):
 def test_vectors_of_another_width(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(Letters, "vectors", lambda _self, items: (np.zeros(WIDTH + 1, dtype=np.float32) for _ in items))
     monkeypatch.setattr(Letters, "width", WIDTH + 1)
-    assert_one_line(run("predict", runs / "text", written(tmp_path / "new.csv")), "text: expected vectors of width 5", "found 6")
+    result = run("predict", runs / "text", written(tmp_path / "new.csv"))
+    assert result.exit_code == 2
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("dglmerc: error: ")
+    assert "text: expected vectors of width 5" in last

@@ -299,9 +299,7 @@ def spoilt(model: Path, how: str) -> str:
     return "merge it into its model"
 
 
-@pytest.mark.parametrize(
-    "how", ["empty", "truncated", "no weights", "part of the weights", "other sizes", "nan", "no json", "adapter"]
-)
+@pytest.mark.parametrize("how", ["empty", "truncated", "no weights", "part of the weights", "other sizes", "nan", "no json", "adapter"])
 def test_a_folder_without_a_whole_model(how, tiny, tmp_path):
     model = copied(tiny, tmp_path / "model")
     want = spoilt(model, how)

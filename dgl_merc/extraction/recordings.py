@@ -136,7 +136,9 @@ def _cut(
     looked = (file >= 0) & ~np.isin(np.arange(len(file)), list(why))
     notes = []
     if n := int((looked & cut).sum()):
-        notes.append(f"{kind}: {n} utterances are cut by start and end; files that they are cut out of: {len(np.unique(file[looked & cut]))}")
+        notes.append(
+            f"{kind}: {n} utterances are cut by start and end; files that they are cut out of: {len(np.unique(file[looked & cut]))}"
+        )
     if n := int((looked & ~cut).sum()):
         timed_too = int((looked & ~cut & timed).sum())
         unused = f", their times not used in {timed_too} (--cut always uses them)" if timed_too else ""

@@ -44,7 +44,15 @@ class _Bytes:
     """A file as FFmpeg gets it: no name, from which it would guess a format, or a pattern of names; no way to write."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int) -> int:
+        """To a place that a file of a stranger names; less than 0: there is none."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
 
 
 @contextmanager

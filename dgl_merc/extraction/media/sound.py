@@ -102,10 +102,10 @@ class _Cut:
                 raise MediaError(ENDS_LATE)
         else:
             self._silence(self._last)
-        if not self._heard:
-            raise MediaError("no sound in the stretch")
         with foreign(DAMAGED):
             self._keep(self._resampler.resample(None))
+        if not self._heard or not self._parts:
+            raise MediaError("no sound in the stretch")
         samples = np.concatenate(self._parts)
         if not np.isfinite(samples).all():
             raise MediaError("sound that is no finite numbers")

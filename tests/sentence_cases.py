@@ -11,7 +11,8 @@ import pytest
 
 __all__ = ["WIDTH", "WORDS", "copied", "edit", "no_network", "write_tiny"]
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] hi you are so happy today oh really ? no ! query :".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, "hi", "you", "are", "so", "happy", "today", "oh", "really", "?", "no", "!", "query", ":"]
 WIDTH = 16
 
 

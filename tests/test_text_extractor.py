@@ -320,14 +320,13 @@ def test_nothing_of_a_model_is_executed(tiny, tmp_path):
     (mapped / "mine.py").write_text(code)
     edit(mapped / "config.json", model_type="mine", auto_map={"AutoConfig": "mine.Config", "AutoModel": "mine.Mine"})
     assert "found none" in refused(mapped)
+    edit(mapped / "sentence_bert_config.json", **{f"{part}_args": {"trust_remote_code": True} for part in ("model", "config", "tokenizer")})
+    assert "contains custom code" in refused(mapped)
     known = copied(tiny, tmp_path / "known")  # a type that transformers knows: its own class is taken, not the folder's
     (known / "mine.py").write_text(code)
     edit(known / "config.json", auto_map={"AutoModel": "mine.Mine"})
     edit(known / "tokenizer_config.json", auto_map={"AutoTokenizer": ["mine.Tokens", None]})
-    try:
-        opened(known)
-    except InputError as error:
-        assert "code" in str(error)
+    assert same(embed(opened(known), "hi you")[0], embed(opened(tiny), "hi you")[0])
     pickled = copied(tiny, tmp_path / "pickled")
     (pickled / "model.safetensors").unlink()
     with zipfile.ZipFile(pickled / "pytorch_model.bin", "w") as archive:
@@ -354,6 +353,27 @@ def test_a_bare_transformer_is_said_to_be_one(tiny, tmp_path):
     assert len(extractor.notes) == 1
     assert "bare transformer" in extractor.notes[0]
     assert same(embed(extractor, "oh really ?")[0], embed(opened(tiny), "oh really ?")[0])
+
+
+def test_a_model_without_a_transformer_reads_texts_of_any_length(tiny, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    static, cased = tmp_path / "static", {word: k for k, word in enumerate(WORDS)}
+    static.mkdir()
+    table = load_file(tiny / "model.safetensors")["embeddings.word_embeddings.weight"]
+    save_file({"embedding.weight": table}, static / "model.safetensors")
+    (static / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.StaticEmbedding"}])
+    )
+    tokens = {"model": {"type": "WordLevel", "vocab": cased, "unk_token": "[UNK]"}, "pre_tokenizer": {"type": "WhitespaceSplit"}}
+    (static / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], **tokens}))
+    extractor = opened(static)
+    one, many = embed(extractor, "hi you", "hi you " * 5000)
+    assert same(one, table[[5, 6]].mean(0).numpy())
+    assert same(one, many, 1e-4)
+    assert extractor.notes == []
+    assert extractor.recipe.options == {"prompt": ""}
+    assert "max_tokens: expected none, for this model cuts nothing, found 9" in refused(static, ",max_tokens=9")
 
 
 def test_options_that_do_not_suit(tiny):
@@ -393,7 +413,7 @@ def test_a_model_of_the_hub_keeps_its_commit_and_its_whole_name(hub, tiny):
 def test_what_the_hub_does_not_have(hub):
     for name in ("sentence-transformers/other", "nothing", "sentence-transformers/tiny,revision=" + "f" * 40):
         assert "offline, give a folder" in refused(Path(name))
-    for name in ("/no/such/folder", "a/b/c", "https:/x"):
+    for name in ("/no/such/folder", "a/b/c", "https:/x", "/" + "x" * 300):
         assert f"found '{name}' (no such folder)" in refused(Path(name))
 
 

@@ -6,6 +6,7 @@ the last layer's vectors.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -64,7 +65,7 @@ class SentenceEmbedder:
         if wrong := set(recipe.options) - set(_OPTIONS):
             raise InputError(f"text: expected options among {', '.join(_OPTIONS)}, found {', '.join(sorted(wrong))}")
         name, commit, folder = recipe.model, "", Path(recipe.model)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # unlike Path.is_dir, of a name of any length
             name, commit, folder = _found(recipe)
         elif recipe.options.get("revision"):
             raise InputError(f"--text {name}: revision: expected a model of the hub, found a folder")
@@ -89,11 +90,15 @@ class SentenceEmbedder:
 
     def _settings(self, recipe: Recipe) -> tuple[str, int | None]:
         """Prompt and greatest number of tokens, of the recipe or of the model; the model is set to the latter."""
+        from transformers import PreTrainedTokenizerBase
+
         model, asked = self._model, recipe.options.get("max_tokens")
         prompt = recipe.options.get("prompt", model.prompts.get(model.default_prompt_name) or "")
-        own = model.max_seq_length if isinstance(model.max_seq_length, int) else None
+        counts = isinstance(getattr(model[0], "tokenizer", None), PreTrainedTokenizerBase)  # static and word embeddings cut nothing
+        own = model.max_seq_length if counts and isinstance(model.max_seq_length, int) else None
         if asked is not None and (own is None or type(asked) is not int or asked > own):
-            raise InputError(f"--text {recipe.model}: max_tokens: expected at most the model's {own or 'none'}, found {asked}")
+            most = f"at most the model's {own}" if own else "none, for this model cuts nothing"
+            raise InputError(f"--text {recipe.model}: max_tokens: expected {most}, found {asked}")
         if asked is not None:
             model.max_seq_length = asked
         return str(prompt), own if asked is None else int(asked)

@@ -83,7 +83,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_of_two_processes(store, source, tmp_path):
-    words = [*SMALL, *STILL, "training.max_epochs=4", "training.modality_dropout=.3", "training.averaging=ema"]
+    words = [*SMALL, *STILL, "training.max_epochs=4", "training.modality_dropout=.3", "training.averaging=ema", "data.reduce=20"]
     sets = [part for word in words for part in ("--set", word)]
     done = torchrun("-m", "--", "dgl_merc.cli", "fit", str(store), "--out", "two", "--oracle", "--log", "tensorboard", *sets, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

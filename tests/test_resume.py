@@ -45,6 +45,7 @@ WAYS = {
         "training.focal=1.5",
         "training.label_smoothing=.1",
         "training.decay=decoupled",
+        "data.reduce=20",
     ),
     "by steps": ("training.eval_every=2", "training.max_steps=11", "training.averaging=mean", "training.patience=99"),
 }

@@ -28,7 +28,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "sgrnet": {"preset": "sgrnet", "words": (*CAUSAL, "graph.past=3")},
     "bilstm": {"words": (*CAUSAL, "data.modalities=text,audio")},
     "score": {"words": (*CAUSAL, "data.target=sentiment"), "learn": "score"},
-    "sign": {"words": (*CAUSAL, "data.target=sentiment", "data.scaling=none")},
+    "sign": {"words": (*CAUSAL, "data.target=sentiment", "data.scaling=none", "data.reduce=20")},
 }
 
 

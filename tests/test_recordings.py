@@ -130,7 +130,11 @@ def test_a_file_called_by_the_dialogue_is_held_to_the_folder_too(tmp_path):
     (folder / "d0.wav").symlink_to(tmp_path / "d0.wav")
     with pytest.raises(InputError, match="leads out of it"):
         found(conversations((1, 1)), folder)
-    assert found(conversations((1, 1, 1), dialogue_id=["../e", "d1", "/e"]), folder) == ["no recording", ("d1.wav", 0.0, 0.5), "no recording"]
+    assert found(conversations((1, 1, 1), dialogue_id=["../e", "d1", "/e"]), folder) == [
+        "no recording",
+        ("d1.wav", 0.0, 0.5),
+        "no recording",
+    ]
 
 
 def test_links_within_the_folder_are_followed(tmp_path):

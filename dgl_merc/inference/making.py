@@ -113,7 +113,7 @@ def _makeable(corpus: Corpus, expected: Expected, making: Making) -> Iterator[st
 def _agreed(modality: str, expected: Expected, name: str) -> Recipe:
     """The one recipe of all runs that hear a modality.
 
-    A model with weights is known by them, wherever it was; other versions of packages are another matter: see :func:`_said`.
+    A model with weights is known by them, wherever it was; other versions of packages make a note, no fault.
     """
     (first, wanted), *others = expected.recipes[modality].items()
     for run, recipe in others:

@@ -91,10 +91,10 @@ def write_flac(path: Path, x: Samples, rate: int = 16_000) -> Path:
 
 
 def write_sound(
-    path: Path, x: Samples, rate: int = 16_000, codec: str = "aac", *, sample: str | None = None, tracks: int = 1, **options: str
+    path: Path, x: Samples, rate: int = 16_000, codec: str = "aac", *, sample: str | None = None, encoder: Any = None, **options: str
 ) -> Path:
-    """A file of the container that its name says; x [N] or [N, channels]; a further track is half as loud as the one before it."""
-    return _write(path, (), 1, x, rate, {"codec": codec, "sample": sample, "tracks": tracks}, options)
+    """A file of the container that its name says; x [N] or [N, channels]; options of the encoder, and of the container."""
+    return _write(path, (), 1, x, rate, {"codec": codec, "sample": sample, "encoder": encoder}, options)
 
 
 def write_video(
@@ -123,23 +123,22 @@ def _write(path: Path, frames: Iterable[Any], fps: Fraction | int, x: Samples | 
             video.height, video.width = frames[0].shape[:2]
             video.pix_fmt = video.codec.video_formats[0].name if how["video"] not in ("mpeg4", "libx264") else "yuv420p"
             video.bit_rate = 2_000_000
-        tracks: list[Any] = []
+        track: Any = None
         if x is not None:
             x = np.asarray(x, dtype=np.float32).reshape(len(x), -1)
             layout = {1: "mono", 2: "stereo", 6: "5.1"}[x.shape[1]]
-            for _ in range(how.get("tracks", 1)):
-                tracks.append(out.add_stream(how["codec"], rate=rate, layout=layout))
-                if how.get("sample"):
-                    tracks[-1].format = how["sample"]
+            track = out.add_stream(how["codec"], rate=rate, layout=layout, options=how.get("encoder"))
+            if how.get("sample"):
+                track.format = how["sample"]
         for k, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = k, 1 / Fraction(fps)
             out.mux(video.encode(frame))
         if video:
             out.mux(video.encode(None))
-        for k, track in enumerate(tracks):
+        if track:
             assert x is not None
-            whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(x.T / 2**k), format="fltp", layout=layout)
+            whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(x.T), format="fltp", layout=layout)
             whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
             for part in (whole, None):
                 out.mux(track.encode(part))

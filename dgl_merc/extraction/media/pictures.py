@@ -96,7 +96,7 @@ def _shown(path: Path, stretch: Stretch) -> Iterator[tuple[Decoded, float, float
     held: Decoded | None = None
     since, step = -stretch.start, 0.0
     for one in decoded(path, "video", stretch):
-        frame, at, _ = one
+        frame, at = one.frame, one.time
         with foreign(DAMAGED):
             if frame.width * frame.height > MOST_PIXELS:
                 raise MediaError(TOO_LARGE)

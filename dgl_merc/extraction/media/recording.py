@@ -28,10 +28,16 @@ LONGEST = 600.0
 """Seconds; what is longer is no utterance."""
 TOLERANCE = 0.25
 """Seconds that a stretch may end after the recording does, as rounded times do: it is cut there. More is a fault."""
+SHORT = 0.1
+"""Seconds by which a file may be shorter than its header says: of a codec's last frame, which is padded."""
 LEAD = 1.0
 """Seconds before a stretch from which on is decoded: codecs need what came before (MP3's reservoir, Opus: 80 ms)."""
 GUESSED = {"aac", "ac3", "amr", "eac3", "mp3", "mpeg", "mpegts", "mpegvideo"}
 """Containers whose header has no length: FFmpeg guesses it from the bit rate, and nobody can tell that such a file is cut off."""
+COUNTED = {"flac", "ogg"}
+"""Containers whose times count samples, so that a hole is a loss: of what has a wrong check sum, which FFmpeg leaves out without a word."""
+STRICT = {"err_detect": "crccheck+explode"}
+"""Of the decoders of sound. Those of pictures mend what they can, as players do."""
 
 CUT = "the file is cut off"
 DAMAGED = "the file is damaged or cut off"
@@ -82,11 +88,13 @@ class Decoded(NamedTuple):
         frame: PyAV's.
         time: seconds from the recording's beginning to its own; None where the file does not say.
         aspect: width of a pixel by its height.
+        counted: a hole before it would be a loss.
     """
 
     frame: Any
     time: float | None
     aspect: float
+    counted: bool
 
 
 def decoded(path: Path, kind: Kind, stretch: Stretch) -> Iterator[Decoded]:
@@ -132,7 +140,7 @@ class _Reader:
             raise MediaError(TOO_LONG)
         with foreign(DAMAGED):
             self._track.codec_context.thread_count = 1
-            self._track.codec_context.options = OPTIONS
+            self._track.codec_context.options = OPTIONS | STRICT if kind == "audio" else OPTIONS
             self._aspect = float((kind == "video" and self._track.sample_aspect_ratio) or 1)
             if kind == "video" and self._track.codec_context.width * self._track.codec_context.height > MOST_PIXELS:
                 raise MediaError(TOO_LARGE)
@@ -158,7 +166,7 @@ class _Reader:
             reached = max(reached, end or 0.0)
             if packet.stream_index == self._track.index:
                 yield from self._of(packet, needed=end is None or end > self._stretch.start)
-        if self._cut or (self._length or 0) - reached > TOLERANCE:
+        if self._cut or (self._length or 0) - reached > SHORT:
             raise MediaError(CUT)
 
     def _of(self, packet: Any, *, needed: bool) -> Iterator[Decoded]:
@@ -173,7 +181,7 @@ class _Reader:
         if needed and (damaged or any(frame.is_corrupt for frame in frames)):
             raise MediaError(DAMAGED)
         for frame in frames:
-            yield Decoded(frame, self._time(frame.pts, frame.time_base), self._aspect)
+            yield Decoded(frame, self._time(frame.pts, frame.time_base), self._aspect, self._container.format.name in COUNTED)
 
     def _time(self, pts: int | None, base: Any, more: int | None = 0) -> float | None:
         return None if pts is None or not base else float((pts + (more or 0)) * base) - self._origin

@@ -10,7 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_merc.extraction.media.file import foreign
-from dgl_merc.extraction.media.recording import BEGINS_LATE, DAMAGED, ENDS_LATE, LONGEST, TOLERANCE, TOO_LONG, MediaError, Stretch, decoded
+from dgl_merc.extraction.media.recording import (
+    BEGINS_LATE,
+    DAMAGED,
+    ENDS_LATE,
+    LONGEST,
+    TOLERANCE,
+    TOO_LONG,
+    Decoded,
+    MediaError,
+    Stretch,
+    decoded,
+)
 
 __all__ = ["Sound", "read_sound"]
 
@@ -18,6 +29,11 @@ Samples = npt.NDArray[np.float32]
 RATES = range(1_000, 768_001)
 GAP = 0.1
 """Seconds by which the time of a frame must differ from the end of the frame before it to be believed: clocks of containers are coarse."""
+LITTLE = 0.005
+"""The same, of containers that count samples."""
+SAFE_PLANES = 8
+"""Channels from which on PyAV's ``planes`` and ``to_ndarray`` read behind the last plane of a frame (7.1 of AAC: a segmentation fault):
+FFmpeg ends its list of them with a null only while there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +66,8 @@ def read_sound(path: Path, start: float | None = None, end: float | None = None,
             cut off within the stretch, the stretch ends more than :data:`TOLERANCE` after the recording, ...
     """
     cut = _Cut(path, Stretch.of(start, end), rate)
-    for frame, time, _ in decoded(path, "audio", cut.stretch):
-        if cut.add(frame, time):
+    for one in decoded(path, "audio", cut.stretch):
+        if cut.add(one):
             return cut.sound()
     return cut.sound(ended=True)
 
@@ -71,15 +87,15 @@ class _Cut:
         self._filled = 0  # up to where there is sound, or silence
         self._heard = 0
 
-    def add(self, frame: Any, time: float | None) -> bool:
+    def add(self, one: Decoded) -> bool:
         """Whether it was the last that is needed."""
         with foreign(DAMAGED):
-            samples, rate, tick = mono(frame), frame.sample_rate, float(frame.time_base or 0)
+            samples, rate = mono(one.frame), one.frame.sample_rate
         if not self._native:
             self._begin(rate)
         if rate != self._native:
             raise MediaError("its sample rate changes")
-        place = self._place(time, tick, len(samples))
+        place = self._place(one, len(samples))
         self._next = place + len(samples)
         begin, end = max(place, self._filled), min(self._next, self._last)
         if begin < end:
@@ -118,14 +134,18 @@ class _Cut:
         self._first = self._filled = round(self.stretch.start * rate)
         self._last = round((self.stretch.start + LONGEST if self.stretch.end is None else self.stretch.end) * rate)
 
-    def _place(self, time: float | None, tick: float, length: int) -> int:
+    def _place(self, one: Decoded, length: int) -> int:
         """Where a frame begins: after the one before it, unless its time says something else."""
-        if time is None:
+        if one.time is None:
             return self._next or 0
-        place = round(time * self._native)
+        place, tick = round(one.time * self._native), float(one.frame.time_base) * self._native
         if self._next is None:
-            return self._on_grid(place + length, tick * self._native) - length if place > 0 else place
-        return self._next if abs(place - self._next) <= max(GAP, tick) * self._native else place
+            return self._on_grid(place + length, tick) - length if place > 0 else place
+        if abs(place - self._next) <= max((LITTLE if one.counted else GAP) * self._native, tick):
+            return self._next
+        if one.counted and place > max(self._next, self._first) and self._next < self._last:
+            raise MediaError(DAMAGED)
+        return place
 
     def _on_grid(self, place: int, tick: float) -> int:
         """Where a frame ends, to the sample also in a container that counts milliseconds: codecs' frames have one length.
@@ -135,8 +155,8 @@ class _Cut:
         if tick <= 1:
             return place
         lengths = []
-        for frame, *_ in decoded(self._path, "audio", Stretch(0.0, 1.0)):
-            lengths.append(frame.samples)
+        for one in decoded(self._path, "audio", Stretch(0.0, 1.0)):
+            lengths.append(one.frame.samples)
             if len(lengths) == 3:
                 break
         if len(lengths) < 3 or lengths[1] != lengths[2]:
@@ -163,9 +183,14 @@ class _Cut:
 
 def mono(frame: Any) -> Samples:
     """[N] float32: the mean of the channels of PyAV's frame."""
+    from av import AudioResampler
+
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels >= SAFE_PLANES:
+        (frame,) = AudioResampler(format=frame.format.packed).resample(frame)
     values = frame.to_ndarray()
     if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
+        values = values.reshape(-1, channels).T
     if values.dtype.kind == "u":
         values = values.astype(np.float64) - 128
         scale = 128.0

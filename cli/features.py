@@ -83,13 +83,13 @@ def features(
     from dgl_merc.extraction.extract import extract, list_absent
     from dgl_merc.extraction.extractor import open_extractor
     from dgl_merc.extraction.recordings import Media
-    from dgl_merc.extraction.unfinished import work_folder
+    from dgl_merc.extraction.unfinished import about_to_appear, work_folder
     from dgl_merc.extraction.workers import Extractors
 
     recipes = _recipes(asked, media, clips=clips, cut=cut)
-    check_out(out, [source], force=force)
     if media and resolved(media).is_relative_to(resolved(out)):
         raise InputError(f"{at(out)}expected a folder apart from the recordings, found {media} in it; name another folder")
+    check_out(out, [source], force=force or resume)
     corpus = _opened(source, one_split)
     if {"text", "visual"} & set(recipes):
         import torch
@@ -100,11 +100,15 @@ def features(
     say = partial(click.echo, err=True)
     where = Media(media, clips, cut) if media else None
     with work_folder(out, force=force, resume=resume) as work, Extractors(jobs, opener) as extractors:
+        if work is None:
+            say(f"{out} was finished already")
+            return
         made = extract(corpus, recipes, where, work=work, extractors=extractors, say=say, progress=progress_bar)
         absent = {name: list(list_absent(made, name)) for name in recipes}
         nothing = next((name for name in recipes if not len(made.features[name])), None)
         if nothing is None:
             new = [note for note in made.notes if note not in corpus.notes or not source.is_dir()]
+            about_to_appear(work, made.content_sha256)
             write(made, out, [*new, *(line for lines in absent.values() for line in lines)], force=force)
     if nothing:
         first = absent[nothing][0].removeprefix(f"{nothing}: ")

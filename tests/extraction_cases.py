@@ -31,13 +31,14 @@ class Planted:
 
     width = WIDTH
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, pause: float = 0.0) -> None:
         if recipe.options.get("fault"):
             raise InputError("audio: no such set")
         if recipe.options.get("dies"):
             os._exit(3)
         self.recipe = replace(recipe, versions={"planted": "1"}, licence="planted: for tests alone")
         self.notes = ["planted: a note"]
+        self.pause = pause
 
     def vectors(self, items: Sequence[Item]) -> Iterator[Any]:
         for item in items:
@@ -45,6 +46,7 @@ class Planted:
                 seen = item.text if item.media is None else f"{item.media.name} {item.start}"
                 with (Path(self.recipe.model) / str(os.getpid())).open("a") as file:
                     file.write(f"{seen}\n")
+            time.sleep(self.pause)
             yield vector_of(item)
 
 
@@ -71,6 +73,15 @@ def vector_of(item: Item) -> Any:
 
 def open_planted(recipe: Recipe) -> Planted:
     return Planted(recipe)
+
+
+def open_on_device(recipe: Recipe, device: str) -> Planted:
+    """As the command line opens one."""
+    return Planted(recipe)
+
+
+def open_slowly(recipe: Recipe, device: str) -> Planted:
+    return Planted(recipe, pause=0.2)
 
 
 def recipe(kind: Any = "audio", log: Path | str = "", **options: Any) -> Recipe:

@@ -198,7 +198,7 @@ class _Search:
     def nothing(self, files: tuple[str, ...]) -> str:
         """What to say where no utterance has a file."""
         tried = [*files[:3], *self.looked_for][:3]
-        inside = sorted(entry.name for entry in os.scandir(self.root))
+        inside = sorted(entry.name for entry in os.scandir(self.root) if not entry.name.startswith("."))
         held = (", ".join(inside[:5]) + (f" and {len(inside) - 5} more" if len(inside) > 5 else "")) or "nothing"
         return (
             f"{at(self.media.folder)}{self.kind}: expected recordings of the utterances, such as {', '.join(tried)}; found {held}; "

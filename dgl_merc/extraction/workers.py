@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -142,6 +142,7 @@ class _Crew:
     def __init__(self, recipe: Recipe, opener: Opener, jobs: int, patience: float) -> None:
         self._asked, self._opener, self._jobs, self._patience = recipe, opener, jobs, patience
         self._workers: list[_Worker] = []
+        self._said: dict[str, None] = {}  # by those who are gone
         self.recipe, self.width = recipe, 0
         self._start()
         try:
@@ -166,7 +167,7 @@ class _Crew:
 
     @property
     def notes(self) -> list[str]:
-        return list(dict.fromkeys(note for worker in self._workers for note in worker.notes))
+        return list(dict.fromkeys([*self._said, *(note for worker in self._workers for note in worker.notes)]))
 
     def close(self) -> None:
         for worker in list(self._workers):
@@ -245,6 +246,7 @@ class _Crew:
         context = get_context("spawn")  # not fork: torch's threads do not survive a fork
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._opener, self._asked), daemon=True)
+        resource_tracker.ensure_running()  # which lets SIGINT through when it starts
         with _uninterrupted():
             process.start()
         theirs.close()
@@ -252,6 +254,7 @@ class _Crew:
 
     def _end(self, worker: _Worker) -> None:
         self._workers.remove(worker)
+        self._said |= dict.fromkeys(worker.notes)
         worker.process.kill()
         worker.process.join()
         worker.line.close()

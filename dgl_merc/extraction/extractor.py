@@ -71,5 +71,5 @@ def open_extractor(recipe: Recipe, device: str = "cpu") -> Extractor:
     if recipe.kind == "visual":
         from dgl_merc.extraction.visual import FaceDescriber
 
-        return FaceDescriber(recipe)
+        return FaceDescriber(recipe, device)
     raise InputError(f"expected a recipe of text, audio or visual, found {recipe.kind!r}")

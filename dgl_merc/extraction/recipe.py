@@ -10,7 +10,19 @@ from typing import Any, Literal, get_args
 
 from dgl_merc.errors import InputError
 
-__all__ = ["Kind", "Option", "Reading", "Recipe", "anything", "one_of", "split_recipe", "whole", "with_versions", "yes_or_no"]
+__all__ = [
+    "Kind",
+    "Option",
+    "Reading",
+    "Recipe",
+    "anything",
+    "hold_to_weights",
+    "one_of",
+    "split_recipe",
+    "whole",
+    "with_versions",
+    "yes_or_no",
+]
 
 Kind = Literal["text", "audio", "visual"]
 """What is looked at: what was said, how it sounds, what is seen."""
@@ -141,6 +153,19 @@ def one_of(*words: str) -> Reading:
         return text
 
     return read
+
+
+def hold_to_weights(recipe: Recipe, weights: str) -> None:
+    """Whether a model is the one that a recipe was made with; a new recipe, which has no weights, takes any.
+
+    Raises:
+        InputError: it has other weights.
+    """
+    if recipe.weights and recipe.weights != weights:
+        raise InputError(
+            f"{recipe.kind}: {recipe.model}: expected the model that the run's vectors were made with (weights {recipe.weights[:12]}…), "
+            f"found another ({weights[:12]}…); put that model there, or make the corpus's features anew and train on them"
+        )
 
 
 def with_versions(recipe: Recipe, *packages: str) -> tuple[dict[str, str], list[str]]:

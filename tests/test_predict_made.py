@@ -19,7 +19,7 @@ from dgl_merc.cli.main import main
 from dgl_merc.corpus import Corpus, save_corpus
 from dgl_merc.errors import InputError
 from dgl_merc.explanations.source import corpus_for
-from dgl_merc.extraction import Recipe
+from dgl_merc.extraction import Extractors, Recipe
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.inference import Predictor, Utterance
 from dgl_merc.reports.run_report import write_report
@@ -211,6 +211,18 @@ def test_the_model_is_where_it_is_said_to_be(runs, tmp_path, wanted, opened):
     result = run("predict", tmp_path / "moved", file)
     assert_one_line(result, f"text: expected the model that made it in training in {tmp_path}/gone, found no such folder", "--model text=")
     answered(run("predict", tmp_path / "moved", file, "--model", f"text={tmp_path}"))
+
+
+def test_extractors_are_kept_open_from_call_to_call(runs, tmp_path, wanted, opened):
+    predictor, file = Predictor.open(runs / "text"), written(tmp_path / "new.csv")
+    with Extractors() as extractors:
+        for _ in range(2):
+            np.testing.assert_allclose(
+                probabilities(predictor.predict(file, extractors=extractors)), probabilities(wanted), rtol=0, atol=1e-6
+            )
+    assert len(opened) == 1
+    with pytest.raises(InputError, match="features of text alone were made"):
+        predictor.predict(file, media=tmp_path)
 
 
 def test_other_versions_are_told_of(runs, tmp_path):

@@ -112,7 +112,7 @@ with open("commands.jsonl", "a") as file:
 
 @pytest.mark.xdist_group("recording")  # with the other tests that load the model of sentences
 @pytest.mark.slow
-def test_from_a_recording(tmp_path, monkeypatch):
+def test_from_a_recording(tmp_path, monkeypatch, unpainted):
     """The commands are written down and then run in this process, one after the other, with a model that is on this machine."""
     model, folder = minilm(), tmp_path / "here"
     (folder / "recordings").mkdir(parents=True)

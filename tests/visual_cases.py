@@ -73,7 +73,11 @@ def write_model(folder: Path, sort: str) -> Path:
             {**SHORT, "crop_pct": 0.9},
         ),
         "no pooling": lambda: (t.ViTMSNModel(t.ViTMSNConfig(**TINY)), "ViTImageProcessor", PREPARED),
-        "random": lambda: (t.ViTMAEModel(t.ViTMAEConfig(**{**TINY, "patch_size": 8}, initializer_range=0.5)), "ViTImageProcessor", PREPARED),
+        "random": lambda: (
+            t.ViTMAEModel(t.ViTMAEConfig(**{**TINY, "patch_size": 8}, initializer_range=0.5)),
+            "ViTImageProcessor",
+            PREPARED,
+        ),
         "words": lambda: (t.BertModel(t.BertConfig(**words)), "ViTImageProcessor", PREPARED),
     }
     with quiet(), torch.random.fork_rng([]):

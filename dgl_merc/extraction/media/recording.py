@@ -34,7 +34,7 @@ LEAD = 1.0
 """Seconds before a stretch from which on is decoded: codecs need what came before (MP3's reservoir, Opus: 80 ms)."""
 GUESSED = {"aac", "ac3", "amr", "eac3", "mp3", "mpeg", "mpegts", "mpegvideo"}
 """Containers whose header has no length: FFmpeg guesses it from the bit rate, and nobody can tell that such a file is cut off."""
-COUNTED = {"flac", "ogg"}
+COUNTED = {"flac", "ogg", "tta", "wv"}
 """Containers whose times count samples, so that a hole is a loss: of what has a wrong check sum, which FFmpeg leaves out without a word."""
 STRICT = {"err_detect": "crccheck+explode"}
 """Of the decoders of sound. Those of pictures mend what they can, as players do."""

@@ -19,9 +19,10 @@ from dgl_merc.cli.main import main
 from dgl_merc.corpus import Corpus, save_corpus
 from dgl_merc.errors import InputError
 from dgl_merc.explanations.source import corpus_for
-from dgl_merc.extraction import Extractors, Recipe
+from dgl_merc.extraction import Extractors, Media, Recipe
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.inference import Predictor, Utterance
+from dgl_merc.inference.making import _findable
 from dgl_merc.reports.run_report import write_report
 from dgl_merc.training import fit
 from dgl_merc.training.run_folder import open_run
@@ -34,12 +35,17 @@ SOUND = Recipe("audio", "opensmile", "eGeMAPSv02", {"rate": 16_000})
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, unpainted: None) -> Path:
-    """Of text by a recipe, causal; of the same with another recipe; of imported text; and of text and imported audio."""
+    """Of text by a recipe, causal; of the same with another recipe; of imported text; and of text and imported audio.
+
+    Of text by a recipe without weights; and of text and audio, both made.
+    """
     folder = tmp_path_factory.mktemp("made")
     letters_run(folder / "text", RECIPE, "graph.causal=true")
     letters_run(folder / "other", replace(RECIPE, weights="cd" * 32), seed=1)
     letters_run(folder / "imported", None, seed=2)
     letters_run(folder / "both", RECIPE, "data.modalities=text,audio")
+    letters_run(folder / "unweighed", replace(RECIPE, weights=""))
+    fitted(letters_corpus(audio=SOUND), folder / "heard", "bilstm")
     return folder
 
 
@@ -182,16 +188,40 @@ def test_a_modality_of_unknown_making_stays_absent(runs, tmp_path):
     assert "- audio: 0 of 28 utterances have it; of the others it is absent" in result.stderr.splitlines()
 
 
-def test_without_recordings_sound_is_absent_and_it_is_said_what_would_give_it(tmp_path):
-    fitted(letters_corpus(audio=SOUND), tmp_path / "run", "bilstm")
-    result = run("predict", tmp_path / "run", written(tmp_path / "new.csv"))
+def test_without_recordings_sound_is_absent_and_it_is_said_what_would_give_it(runs, tmp_path):
+    result = run("predict", runs / "heard", written(tmp_path / "new.csv"))
     assert len(answered(result)) == 28
     said = "- audio: 0 of 28 utterances have it; of the others it is absent; give recordings (--media DIR), of which audio is made"
     assert said in result.stderr.splitlines()
-    fitted(letters_corpus(audio=SOUND), tmp_path / "sound", "bilstm", "data.modalities=audio")
-    assert_one_line(
-        run("predict", tmp_path / "sound", tmp_path / "new.csv"), "audio_0 to audio_2", "give recordings (--media DIR), of which audio"
-    )
+    table_of(letters_corpus()).assign(text="").to_csv(tmp_path / "new.csv", index=False)
+    result = run("predict", runs / "heard", tmp_path / "new.csv")
+    assert_one_line(result, "found none in any utterance; give a column text, of which text is made, or recordings (--media DIR)")
+
+
+def test_given_sound_wins_over_recordings(runs, tmp_path):
+    corpus = letters_corpus()
+    table = table_of(corpus).assign(**{f"audio_{k}": corpus.features["audio"][:, k] for k in range(3)})
+    table.to_csv(tmp_path / "new.csv", index=False)
+    result = run("predict", runs / "heard", tmp_path / "new.csv", "--media", tmp_path)
+    np.testing.assert_allclose(answered(result), probabilities(Predictor.open(runs / "heard").predict(corpus)), rtol=0, atol=1e-6)
+    assert "- audio: features are given, so no recording is looked at" in result.stderr.splitlines()
+
+
+def test_recordings_of_sound_have_no_pictures(tmp_path):
+    """Which is no fault, unless there is no sound either."""
+    recipes = {"text": RECIPE, "audio": SOUND, "visual": replace(SOUND, kind="visual")}
+    (tmp_path / "d0.wav").touch()
+    found, notes = _findable(letters_corpus(), recipes, Media(tmp_path))
+    assert list(found) == ["text", "audio"]
+    assert [note.startswith("absent everywhere: ") and "visual: expected recordings" in note for note in notes] == [True]
+    (tmp_path / "d0.wav").unlink()
+    with pytest.raises(InputError, match="audio: expected recordings"):
+        _findable(letters_corpus(), recipes, Media(tmp_path))
+    assert _findable(letters_corpus(), {"text": RECIPE}, None) == ({"text": RECIPE}, [])
+    (tmp_path / "d0.MP4").touch()
+    (tmp_path / "d0.mkv").touch()
+    with pytest.raises(InputError, match="expected one recording, found"):  # which is another fault
+        _findable(letters_corpus(), recipes, Media(tmp_path))
 
 
 def test_explain_makes_them_too(runs, tmp_path, opened):
@@ -249,8 +279,7 @@ def test_runs_that_had_them_otherwise(runs, tmp_path, opened):
         assert_one_line(result, "text: expected features, or runs that had theirs made alike", f"{runs / other} with", said.split()[-1])
     letters_run(tmp_path / "options", replace(RECIPE, options={"pooling": "max"}))
     assert_one_line(run("predict", runs / "text", tmp_path / "options", file), "runs that had theirs made alike", "pooling max")
-    letters_run(tmp_path / "unweighed", replace(RECIPE, weights="", model="letters"))
-    assert_one_line(run("predict", runs / "text", tmp_path / "unweighed", file), "runs that had theirs made alike")
+    assert_one_line(run("predict", runs / "text", runs / "unweighed", file), "runs that had theirs made alike")
     assert not opened
 
 
@@ -278,10 +307,11 @@ def test_one_line_each(runs, tmp_path):
     assert_one_line(
         run("predict", runs / "both", file, "--model", "audio=x"), "--model audio: expected a modality with a recipe among text"
     )
-    letters_run(tmp_path / "unweighed", replace(RECIPE, weights=""))
-    assert_one_line(run("predict", tmp_path / "unweighed", file, "--model", "text=x"), "expected a recipe with weights")
+    assert_one_line(run("predict", runs / "unweighed", file, "--model", "text=x"), "expected a recipe with weights")
     assert_one_line(run("predict", runs / "text", "--stream", *media), "--media: expected a file of conversations, not --stream")
     assert_one_line(run("predict", runs / "text", file, "--clips", "{text}.wav"), "--clips: expected recordings to look at (--media DIR)")
+    clips = (*media, "--clips", "{split}_splits/{dialogue_id}.wav")
+    assert_one_line(run("predict", runs / "heard", file, *clips), "expected a pattern without {split}", "write the folder's own name")
     assert_one_line(run("predict", runs / "text", file, "--cut", "never"), "--cut: expected recordings to look at (--media DIR)")
     typed = json.dumps({"dialogue_id": "d", "speaker": "Ana", "text": "Hello"})
     result = CliRunner().invoke(main, ["predict", str(runs / "text"), "--stream"], input=typed)

@@ -13,6 +13,7 @@ from pathlib import Path
 from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.errors import InputError, at
 from dgl_merc.extraction import Extractors, Media, Recipe, extract
+from dgl_merc.extraction.recordings import NothingFoundError, find_recordings
 from dgl_merc.inference.utterance import Expected
 
 __all__ = ["Making", "advice", "made"]
@@ -75,14 +76,18 @@ def made(corpus: Corpus, expected: Expected, making: Making, name: str) -> Corpu
     """
     _check(expected, making)
     recipes = {m: _local(m, _agreed(m, expected, name), making.models.get(m)) for m in _makeable(corpus, expected, making)}
+    recipes, notes = _findable(corpus, recipes, making.media)
+    if making.media:
+        given = [m for m in expected.recipes if m not in recipes and len(corpus.features.get(m, ()))]
+        notes += [f"{m}: features are given, so no recording is looked at" for m in given]
     if not recipes:
-        return corpus
+        return replace(corpus, notes=(*corpus.notes, *notes))
     kept = {m: x for m, x in corpus.features.items() if m not in recipes}
     table = corpus.utterances.drop(columns=[presence_column(m) for m in recipes if m in corpus.features])
     bare = replace(corpus, utterances=table, features=kept, modalities={m: corpus.modalities[m] for m in kept})
     full = extract(bare, recipes, making.media, extractors=making.extractors, say=making.say)
     said = [f"{m}: made by {Recipe.from_json(full.modalities[m].recipe, m)}" for m in recipes]
-    return replace(full, notes=(*said, *full.notes))
+    return replace(full, notes=(*said, *notes, *full.notes))
 
 
 def advice(expected: Expected, making: Making, modality: str | None = None) -> str:
@@ -108,6 +113,24 @@ def _makeable(corpus: Corpus, expected: Expected, making: Making) -> Iterator[st
         there = m in corpus.features and len(corpus.features[m])
         if kinds and not there and (spoken if kinds == {"text"} else making.media is not None):
             yield m
+
+
+def _findable(corpus: Corpus, recipes: Mapping[str, Recipe], media: Media | None) -> tuple[dict[str, Recipe], list[str]]:
+    """The recipes of which there is something to look at, and notes on the others: of recordings of sound alone there are no pictures.
+
+    Raises:
+        InputError: as of :func:`~dgl_merc.extraction.recordings.find_recordings`; nothing is found of any kind.
+    """
+    nothing: dict[str, NothingFoundError] = {}
+    looking = [m for m, recipe in recipes.items() if recipe.kind != "text"]
+    for m in looking:
+        try:
+            find_recordings(corpus, media, recipes[m].kind)
+        except NothingFoundError as error:
+            nothing[m] = error
+    if nothing and len(nothing) == len(looking):
+        raise next(iter(nothing.values()))
+    return {m: recipe for m, recipe in recipes.items() if m not in nothing}, [f"absent everywhere: {error}" for error in nothing.values()]
 
 
 def _agreed(modality: str, expected: Expected, name: str) -> Recipe:

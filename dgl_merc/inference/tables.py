@@ -42,6 +42,11 @@ def read_conversation_table(
         InputError: any fault of the file.
     """
     file = read_csv(path)
+    if making.media and "{split}" in making.media.clips:
+        raise InputError(
+            f"--clips {making.media.clips}: expected a pattern without {{split}}, since conversations to answer are in none; "
+            "write the folder's own name"
+        )
     cells = {name: column for name, column in file.cells.items() if name != "split"}
     specs, more = (features, []) if features else _by_name(file, expected, making)
     corpus = read_table(

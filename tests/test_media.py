@@ -112,8 +112,9 @@ def test_sorts_of_samples(tmp_path: Path, sample: str, extensible: bool) -> None
     x = wave(0.2)
     path = tmp_path / "a.wav"
     path.write_bytes(to_wav(x, sample=sample, extensible=extensible))
-    step = {"u8": 1 / 127, "s16": 1 / 32767}.get(sample, 1e-6)
-    np.testing.assert_allclose(read_sound(path).samples, x, rtol=0, atol=1.01 * step)
+    most = {1: 2**7, 2: 2**15}.get(PCM[sample][1], 2**31)
+    want = x if most == 2**31 else np.round(x * (most - 1)) / most
+    np.testing.assert_allclose(read_sound(path).samples, want, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [2, 6])
@@ -297,6 +298,8 @@ def test_a_stretch_of_a_long_recording_costs_what_a_stretch_costs(
     seconds.clear()
     with pytest.raises(MediaError, match="longer than 600 s"):
         read_sound(long_ones[suffix])
+    with pytest.raises(MediaError, match="begins after"):
+        read_sound(long_ones[suffix], 20_000.0, 20_001.0)
     assert not seconds, "decoded before it was refused"
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from media_cases import need_media, pictures, to_wav, wave, write_flac, write_sound, write_video, write_wav
 
-from dgl_merc.extraction.media import LONGEST, MediaError, read_frames, read_sound
+from dgl_merc.extraction.media import LONGEST, MediaError, file, read_frames, read_sound, recording
 
 RATE = 8_000
 CUT, DAMAGED, NONE = "the file is cut off", "the file is damaged or cut off", "not a recording"
@@ -38,6 +38,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         write_sound(folder / "a.ogg", y, 48_000, "libopus"),
         write_sound(folder / "a.mp3", y, 48_000, "libmp3lame"),
         write_sound(folder / "a.m4a", y, 48_000, "aac"),
+        write_sound(folder / "a.mka", wave(3.0, RATE), RATE, "flac"),
         write_sound(folder / "a.aiff", x, RATE, "pcm_s16be"),
         write_sound(folder / "a.caf", x, RATE, "pcm_s16le"),
         write_video(folder / "a.mp4", pictures(30), 10, y, 48_000, codec="libx264", movflags="faststart"),
@@ -137,6 +138,7 @@ BYTES: dict[str, tuple[bytes | Callable[[Bases], bytes], str]] = {
     "cut.flac": (lambda b: b["a.flac"][: len(b["a.flac"]) * 3 // 4], DAMAGED),
     "header only.flac": (lambda b: b["a.flac"][:42], NONE),
     "spoilt.flac": (lambda b: spoilt(b["a.flac"], 0.5), DAMAGED),
+    "spoilt.mka": (lambda b: spoilt(b["a.mka"], 0.5, 1), DAMAGED),
     "cut.aiff": (lambda b: b["a.aiff"][:4000], CUT),
     "cut.caf": (lambda b: b["a.caf"][:4500], DAMAGED),
     "index last, cut.m4a": (lambda b: b["a.m4a"][:5000], CUT),
@@ -263,24 +265,40 @@ def test_what_is_wrong_elsewhere_is_not_this_stretchs_fault(tmp_path: Path) -> N
     with pytest.raises(MediaError, match=DAMAGED):
         read_sound(flac, 0.5, 2.0)
     assert len(read_sound(flac, 4.5, 5.0).samples) == 8_000
+    aac = write_sound(tmp_path / "a.aac", wave(6.0, 48_000), 48_000, "aac")
+    aac.write_bytes(spoilt(aac.read_bytes(), 0.5))
+    with pytest.raises(MediaError, match=DAMAGED):
+        read_sound(aac, 2.5, 3.5)
+    assert len(read_sound(aac, 3.4, 3.9).samples) == 8_000, "decoding begins before the damage, or in it"
 
 
 def test_huge_pictures_are_refused(tmp_path: Path) -> None:
-    """By what a container claims, before a picture is made; and by what a picture itself does."""
-    claim = write_video(tmp_path / "a.mkv", pictures(2), 10, codec="ffv1")
-    data = claim.read_bytes()
-    at = data.index(bytes([0xB0, 0x81, 64, 0xBA, 0x81, 48]))  # PixelWidth, PixelHeight
-    size = bytes([0xB0, 0x82, *struct.pack(">H", 30_000), 0xBA, 0x82, *struct.pack(">H", 30_000)])
-    grown = data[:at] + size + data[at + 6 :]
-    claim.write_bytes(grown)
-    with pytest.raises(MediaError, match="pictures too large"):
-        list(read_frames(claim))
-    bomb = write_video(tmp_path / "a.mov", pictures(2), 10, codec="mjpeg")
-    data = bomb.read_bytes()
-    assert data.count(b"\xff\xc0\x00\x11\x08\x00\x30\x00\x40") == 2
-    bomb.write_bytes(data.replace(b"\xff\xc0\x00\x11\x08\x00\x30\x00\x40", b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 30_000, 30_000)))
-    with pytest.raises(MediaError, match="pictures too large"):
-        list(read_frames(bomb))
+    """Whether the file says so, or only a picture; and the sound beside them is heard."""
+    path = write_video(tmp_path / "a.avi", pictures(3), 10, codec="ffv1")
+    data, size = path.read_bytes(), struct.pack("<II", 64, 48)
+    assert data.count(size) == 2
+    path.write_bytes(data.replace(size, struct.pack("<II", 30_000, 30_000)))
+    with pytest.raises(MediaError, match="pictures without a size, or too large"):
+        list(read_frames(path))
+    path = write_video(tmp_path / "a.mov", pictures(10), 10, wave(1.0, 48_000), 48_000, codec="mjpeg")
+    data, size = path.read_bytes(), b"\xff\xc0\x00\x11\x08\x00\x30\x00\x40"
+    assert data.count(size) == 10
+    at, huge = data.rindex(size), size[:5] + struct.pack(">HH", 30_000, 30_000)
+    path.write_bytes(data[:at] + huge + data[at + len(size) :])
+    with pytest.raises(MediaError, match=f"^{DAMAGED}$"):
+        list(read_frames(path))
+    assert len(list(read_frames(path, 0.0, 0.8))) == 4
+    assert len(read_sound(path).samples) > 15_900
+
+
+def test_decoders_know_how_large_a_picture_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "a.mkv", pictures(3), 10, codec="ffv1")
+    for module, said in ((recording, DAMAGED), (file, "pictures without a size, or too large")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "OPTIONS", {"max_pixels": str(64 * 48 - 1)})
+            with pytest.raises(MediaError, match=f"^{said}$"):
+                list(read_frames(path))
+    assert file.OPTIONS is recording.OPTIONS
 
 
 def bounds(path: Path, start: float | None, end: float | None) -> None:

@@ -79,8 +79,14 @@ def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
 def test_a_pipe_put_in_a_files_place_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look at it and its opening."""
     place(tmp_path, "pipe")
-    good = os.stat(tmp_path / "good.wav")
-    monkeypatch.setattr(file.os, "stat", lambda _: good)
+    look, looks = file._hold_regular, []
+
+    def late(found: os.stat_result) -> None:
+        looks.append(found)
+        if len(looks) > 1:
+            look(found)
+
+    monkeypatch.setattr(file, "_hold_regular", late)
     with pytest.raises(MediaError, match=SPECIAL):
         read_sound(tmp_path / "pipe")
 
@@ -123,22 +129,29 @@ def test_a_recording_opens_no_other_file(tmp_path: Path, canary: int, name: str,
             read(path)
 
 
-def test_such_files_would_be_followed_if_they_were_let(tmp_path: Path) -> None:
-    """What the test above is about: FFmpeg reads another file for the sake of this one."""
+@pytest.mark.parametrize("guard", ["neither", "formats", "protocols"])
+def test_either_guard_alone_suffices(tmp_path: Path, guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without both FFmpeg does what this file is about: it reads another one for the sake of this one."""
     import av
 
+    monkeypatch.chdir(tmp_path)
     write_wav(tmp_path / "secret.wav", wave(0.5, RATE), RATE)
     (tmp_path / "concat.wav").write_text(PLAYLISTS["concat.wav"].format(target="secret.wav"))
-    with av.open(str(tmp_path / "concat.wav")) as container:
-        assert container.streams.audio[0].rate == RATE
+    if guard == "neither":
+        with (tmp_path / "concat.wav").open("rb") as unguarded, av.open(file._Bytes(unguarded), "r") as container:
+            assert container.streams.audio[0].rate == RATE
+        return
+    if guard == "protocols":
+        monkeypatch.setattr(file, "_FORMATS", ("concat", "wav"))
+    with pytest.raises(MediaError, match=NONE):
+        read_sound(tmp_path / "concat.wav")
 
 
-def test_were_a_playlist_let_in_it_would_still_open_nothing(tmp_path: Path, canary: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file, "_FORMATS", ("hls", "mpegts"))
-    path = tmp_path / "a.m3u8"
-    path.write_text(PLAYLISTS[path.name].format(target="canary.ts"))
-    with pytest.raises(MediaError):
-        read_sound(path)
+def test_places_outside_a_file_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(WAV)
+    with (tmp_path / "a.wav").open("rb") as it:
+        assert file._Bytes(it).seek(-5, 0) == file._Bytes(it).seek(-(10**6), 2) == -1
+        assert file._Bytes(it).seek(10, 0) == 10
 
 
 def test_a_name_is_no_pattern_of_names(tmp_path: Path) -> None:

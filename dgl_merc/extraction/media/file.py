@@ -68,27 +68,23 @@ def opened(path: Path) -> Iterator[tuple[Any, bool]]:
     import av
 
     with _regular(path) as file:
-        start = file.read(12)
-        cut = is_cut(file, start)
-        file.seek(0)
+        with foreign("the file can't be read"):
+            start = file.read(12)
+            cut = is_cut(file, start)
+            file.seek(0)
         unfinished = start[4:8] == b"ftyp"  # an MP4's index is written last
         with foreign("the file is cut off" if unfinished else "not a recording"):
             container = av.open(
                 _Bytes(file),
                 "r",
                 options=OPTIONS,
-                container_options={"format_whitelist": ",".join(_FORMATS)},
+                container_options={"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"},
                 metadata_errors="ignore",
-                io_open=_refuse,
             )
         try:
             yield container, cut
         finally:
             container.close()
-
-
-def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:  # noqa: ARG001
-    raise PermissionError("a recording names another file")
 
 
 def _regular(path: Path) -> BinaryIO:

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_merc.extraction.media.file import MOST_PIXELS, foreign
+from dgl_merc.extraction.media.file import foreign
 from dgl_merc.extraction.media.recording import (
     BEGINS_LATE,
     DAMAGED,
     ENDS_LATE,
     LONGEST,
     TOLERANCE,
-    TOO_LARGE,
     TOO_LONG,
     Decoded,
     MediaError,
@@ -98,8 +97,6 @@ def _shown(path: Path, stretch: Stretch) -> Iterator[tuple[Decoded, float, float
     for one in decoded(path, "video", stretch):
         frame, at = one.frame, one.time
         with foreign(DAMAGED):
-            if frame.width * frame.height > MOST_PIXELS:
-                raise MediaError(TOO_LARGE)
             lasts = float((frame.duration or 0) * (frame.time_base or 0)) or USUAL
         now = since + step if at is None else max(since, at - stretch.start)
         if held is not None:

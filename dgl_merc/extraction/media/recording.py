@@ -16,7 +16,6 @@ __all__ = [
     "ENDS_LATE",
     "LONGEST",
     "TOLERANCE",
-    "TOO_LARGE",
     "TOO_LONG",
     "Decoded",
     "MediaError",
@@ -41,7 +40,6 @@ STRICT = {"err_detect": "crccheck+explode"}
 
 CUT = "the file is cut off"
 DAMAGED = "the file is damaged or cut off"
-TOO_LARGE = "pictures too large"
 TOO_LONG = f"longer than {LONGEST:g} s, which is no utterance"
 BEGINS_LATE = "the stretch begins after the recording's end"
 ENDS_LATE = "the stretch ends after the recording's end"
@@ -142,8 +140,8 @@ class _Reader:
             self._track.codec_context.thread_count = 1
             self._track.codec_context.options = OPTIONS | STRICT if kind == "audio" else OPTIONS
             self._aspect = float((kind == "video" and self._track.sample_aspect_ratio) or 1)
-            if kind == "video" and self._track.codec_context.width * self._track.codec_context.height > MOST_PIXELS:
-                raise MediaError(TOO_LARGE)
+            if kind == "video" and not 0 < self._track.codec_context.width * self._track.codec_context.height <= MOST_PIXELS:
+                raise MediaError("pictures without a size, or too large")  # FFmpeg forgets a size that it was told not to allow
 
     def seek(self, time: float) -> bool:
         """Whether the file can be read from there."""

@@ -7,9 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-__all__ = ["WIDTH", "WORDS", "copied", "edit", "no_network", "write_tiny"]
+from dgl_merc.errors import InputError
+from dgl_merc.extraction import Item
+from dgl_merc.extraction.extractor import open_extractor, parse_recipe
+
+__all__ = ["WIDTH", "WORDS", "copied", "edit", "embed", "no_network", "opened", "refused", "same", "write_tiny"]
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*SPECIAL, "hi", "you", "are", "so", "happy", "today", "oh", "really", "?", "no", "!", "query", ":"]
@@ -74,3 +79,30 @@ def no_network(patch: pytest.MonkeyPatch) -> list[Any]:
     patch.setattr("socket.getaddrinfo", refuse)
     patch.setattr("socket.socket.connect", refuse)
     return asked
+
+
+def opened(folder: Path, options: str = "") -> Any:
+    """The extractor of a folder."""
+    return open_extractor(parse_recipe("text", f"{folder}{options}"))
+
+
+def embed(extractor: Any, *texts: str | None) -> list[Any]:
+    """A vector, or an absence, a text."""
+    return list(extractor.vectors([Item(k, text) for k, text in enumerate(texts)]))
+
+
+def same(a: Any, b: Any, atol: float = 1e-6) -> bool:
+    """Whether two vectors agree."""
+    return bool(np.abs(a - b).max() <= atol)
+
+
+def refused(folder: Path, options: str = "") -> str:
+    """What is said of a model that is not loaded: a line."""
+    with pytest.raises(InputError) as caught:
+        opened(folder, options)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert len(said) < 600
+    assert "trust_remote_code" not in said
+    assert "weights_only" not in said
+    return said

@@ -294,19 +294,10 @@ def test_the_command_line(made, tmp_path):
         command("fit", folder / "graphs", "--out", tmp_path / "x", "--set", "data.reduce=smell:3"),
         "data.reduce names smell; the graphs have text, audio, visual",
     )
-    again = command(
-        "fit",
-        folder / "graphs",
-        "--out",
-        folder / "out",
-        "--preset",
-        "bilstm",
-        "--resume",
-        *(w for word in WORDS[:-2] for w in ("--set", word)),
-        "--set",
-        "graph.causal=true",
-    )
-    assert_one_line(again, "holds a run of data.reduce = text:4,audio:300,visual:3, not ;")
+    for reduce in ("5", ""):
+        sets = [part for word in (*WORDS, f"data.reduce={reduce}") for part in ("--set", word)]
+        again = command("fit", folder / "graphs", "--out", folder / "out", "--preset", "bilstm", "--resume", *sets)
+        assert_one_line(again, f"holds a run of data.reduce = text:4,audio:300,visual:3, not {reduce};")
     lines = good("evaluate", folder / "out", folder / "graphs", "--split", "dev")
     score = json.loads((folder / "out" / "metrics.json").read_text())["splits"]["dev"]["weighted_f1"]
     assert any(f"{score:.2f}" in line for line in lines), lines

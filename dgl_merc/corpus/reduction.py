@@ -55,12 +55,12 @@ class Reduction:
     shares: Array
 
     def apply(self, z: Array) -> Array:
-        """[N, width] -> [N, k] float32; summed in float64, so that a row does not depend on what stands beside it.
+        """[N, width] -> [N, k] float32; summed in float64, so that a row hardly depends on how many stand beside it.
 
         What is not finite, or beyond float32, is not finite.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            reduced: Array = ((z.astype(np.float64) - self.centre) @ self.basis).astype(np.float32)
+            reduced: Array = ((z - self.centre) @ self.basis).astype(np.float32)
         return reduced
 
 

@@ -105,7 +105,7 @@ class Explainer:
         return table.assign(dialogue=self.dialogue)
 
     def raw_weights(self) -> pd.DataFrame:
-        """Arccos weights of the features as a model takes them, before any learning, of ``same`` edges: what ``likeness`` of MGLRA can be set beside."""
+        """Arccos weights of the scaled features, before any learning, of ``same`` edges: what ``likeness`` of MGLRA can be set beside."""
         structure = self._batch.structure
         types = [t for t in structure.spec.message_types if t[1] == "same"]
         return edge_table(structure, feature_weights(structure, self._batch.features, None), types)

@@ -46,8 +46,8 @@ class Planted:
                 seen = item.text if item.media is None else f"{item.media.name} {item.start}"
                 with (Path(self.recipe.model) / str(os.getpid())).open("a") as file:
                     file.write(f"{seen}\n")
-            time.sleep(self.pause)
             yield vector_of(item)
+            time.sleep(self.pause if item.media else 0)
 
 
 def vector_of(item: Item) -> Any:
@@ -82,6 +82,11 @@ def open_on_device(recipe: Recipe, device: str) -> Planted:
 
 def open_slowly(recipe: Recipe, device: str) -> Planted:
     return Planted(recipe, pause=0.2)
+
+
+def open_stuck(recipe: Recipe, device: str) -> Planted:
+    """One that never gets beyond its first recording."""
+    return Planted(recipe, pause=1000)
 
 
 def recipe(kind: Any = "audio", log: Path | str = "", **options: Any) -> Recipe:

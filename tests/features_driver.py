@@ -2,7 +2,7 @@
 
 Arguments: a folder with talk.csv and m/, and points (JSON). A point is a number n: the process dies (SIGKILL) at its n-th operation on files
 below the folder; null: it does not, and the operations are counted; "int": it is interrupted (SIGINT) in the middle, workers and all; "kill": it
-is killed in the middle, while a worker is busy. Then the command is given again with --resume. Standard output: one JSON line a point.
+is killed in the middle, while a worker hangs. Then the command is given again with --resume. Standard output: one JSON line a point.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from extraction_cases import open_on_device, open_slowly, recipe
+from extraction_cases import open_on_device, open_slowly, open_stuck, recipe
 
 import dgl_merc.extraction.extractor
 from dgl_merc.cli.main import main
@@ -48,7 +48,7 @@ def child(folder: Path, at: object, count: Path | None, *more: str) -> int:
 
     sys.addaudithook(watch)
     kept._SECONDS, wanted._TEXTS, wanted._CLIPS = 0.0, 2, 2  # many batches
-    dgl_merc.extraction.extractor.open_extractor = open_slowly if isinstance(at, str) else open_on_device  # type: ignore[assignment]
+    dgl_merc.extraction.extractor.open_extractor = {"int": open_slowly, "kill": open_stuck}.get(str(at), open_on_device)  # type: ignore[assignment]
     dgl_merc.extraction.extractor.parse_recipe = lambda kind, _: recipe(kind)  # type: ignore[assignment]
     command = [
         "features",

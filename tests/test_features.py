@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,10 @@ def test_what_stands_in_the_way(talk, one):
         InputError, match="talk: expected a corpus without audio, found one with it; `dglmerc corpus convert CORPUS OUT --drop audio`"
     ):
         extract(made, {"audio": recipe()}, media, extractors=one)
+    with pytest.raises(InputError, match="talk: expected no column 'audio_media', which features have; rename it"):
+        extract(conversations(audio_media="x"), {"audio": recipe()}, media, extractors=one)
+    left = replace(made, features={}, modalities={}, utterances=made.utterances.drop(columns="has_audio"))
+    assert extract(left, {"audio": recipe()}, media, extractors=one).content_sha256 == made.content_sha256
     with pytest.raises(InputError, match="audio: expected a folder with recordings"):
         extract(corpus, {"audio": recipe()}, extractors=one)
     with pytest.raises(InputError, match=r"^audio: no such set$"):
@@ -340,12 +345,22 @@ def test_torn_files_lose_their_last_batch_and_no_more(files, tmp_path):
     whole = {ending: path.with_suffix(ending).read_bytes() for ending in (".jsonl", ".f32")}
     ends = {".jsonl": np.cumsum([len(line) for line in whole[".jsonl"].splitlines(True)]).tolist(), ".f32": [24, 36, 60]}
     for ending, content in whole.items():
-        for n in range(0, len(content), 7 if ending == ".jsonl" else 1):
+        for n in range(0, len(content), 23 if ending == ".jsonl" else 5):
             for other, all_of_it in whole.items():
                 path.with_suffix(other).write_bytes(all_of_it)
             path.with_suffix(ending).write_bytes(content[:n])
             assert read_back(path, answers) == 2 * sum(end <= n for end in ends[ending]), (ending, n)
             assert read_back(path, answers) == 6, "what was lost was made again"
+
+
+def test_what_is_thrown_away_is_gone(files):
+    path, answers = files
+    sizes = [path.with_suffix(ending).stat().st_size for ending in (".jsonl", ".f32")]
+    for ending in (".jsonl", ".f32"):
+        with path.with_suffix(ending).open("ab") as file:
+            file.write(b"x" * 1000)
+    assert read_back(path, answers) == 6
+    assert [path.with_suffix(ending).stat().st_size for ending in (".jsonl", ".f32")] == sizes
 
 
 def test_damaged_files_are_not_believed(files):

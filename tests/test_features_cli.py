@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import wave as riff
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = write_wav(media / "good.wav", wave(1)).read_bytes()
     (media / "truncated.wav").write_bytes(whole[: len(whole) // 2])
     write_video(media / "silent.mp4", pictures(10))
-    write_wav(media / "nothing.wav", wave(0))
+    with riff.open(str(media / "nothing.wav"), "wb") as nothing:
+        nothing.setparams((1, 2, 16_000, 0, "NONE", ""))
     with (media / "hours.wav").open("wb") as file:  # three, of 1000 samples a second; the file has no content
         n = 3 * 3600 * 1000
         file.write(
@@ -97,6 +99,7 @@ def test_what_is_wrong_with_recordings_is_listed_and_the_rest_is_there(odd, tmp_
     assert licence.startswith("audio: openSMILE")
     assert corpus.modalities["audio"].recipe["licence"] in licence
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert not any("features: none yet" in note for note in corpus.notes)
     info = good("corpus", "info", tmp_path / "out")
     assert any("opensmile eGeMAPSv02" in line for line in info)
 

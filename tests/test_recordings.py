@@ -74,7 +74,7 @@ def test_sound_prefers_files_of_sound_and_pictures_take_videos(tmp_path):
 @pytest.mark.parametrize("names", [("d0.wav", "d0.flac"), ("d0.mp4", "d0.mkv"), ("d0.wav", "d0.WAV"), ("d0.wav", "d0_0.wav")])
 def test_two_that_may_be_it(tmp_path, names):
     touch(tmp_path, *names)
-    with pytest.raises(InputError, match="dialogue d0: audio: expected one recording, found .* and .*; take one away") as error:
+    with pytest.raises(InputError, match=r"dialogue d0: audio: expected one recording, found .* and .*; take one away") as error:
         found(conversations((1,)), tmp_path)
     assert all(name in str(error.value) for name in names)
 
@@ -120,7 +120,7 @@ def test_paths_that_lead_out_of_the_folder_are_refused(tmp_path, path):
     with pytest.raises(InputError, match=r"dialogue d0, utterance 1: media: expected a path to a file below .*, which leads out of it"):
         found(conversations((2,), media=["d0.wav", path]), folder)
     if path == "../x.wav":
-        with pytest.raises(InputError, match="utterance 1: --clips: .*leads out of it"):
+        with pytest.raises(InputError, match=r"utterance 1: --clips: .*leads out of it"):
             found(conversations((2,), word=["d0", "../x"]), folder, clips="{word}.wav")
 
 

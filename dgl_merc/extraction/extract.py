@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_merc.corpus import Corpus, Modality, presence_column
-from dgl_merc.corpus.care.select import with_step
+from dgl_merc.corpus.care.select import steps_of, with_step
 from dgl_merc.corpus.checks import column_types
 from dgl_merc.corpus.corpus import CORE_COLUMNS
 from dgl_merc.corpus.readers.table import NO_FEATURES
@@ -67,7 +67,7 @@ def extract(
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = _no_progress,
 ) -> Corpus:
-    """A corpus with further modalities: bit for bit the same, but for text, whatever ``jobs`` is and however often it was cut off.
+    """A corpus with further modalities: bit for bit the same whatever ``jobs`` is and however often it was cut off.
 
     What is wrong with an utterance's words or file makes the modality absent there, and is written down (:func:`reason_column`, notes).
 
@@ -88,12 +88,7 @@ def extract(
     Raises:
         InputError: it has such a modality already, no utterance's recording was found, or an extractor can't be opened.
     """
-    for name in recipes:
-        if name in corpus.features:
-            raise InputError(
-                f"{at(corpus.path or corpus.name)}expected a corpus without {name}, found one with it; "
-                f"`dglmerc corpus convert CORPUS OUT --drop {name}` leaves it out"
-            )
+    _check_new(corpus, list(recipes))
     with ExitStack() as held:
         places = {name: find_recordings(corpus, media, recipe.kind) for name, recipe in recipes.items() if recipe.kind != "text"}
         extractors = extractors or held.enter_context(Extractors(jobs))
@@ -114,6 +109,19 @@ def extract(
             reasons = [wanted.why.get(row, said) for row, said in enumerate(why)]
             made.append(_Made(name, extractor.recipe, features, reasons, found, notes[name]))
         return _assembled(corpus, made, media, records)
+
+
+def _check_new(corpus: Corpus, modalities: list[str]) -> None:
+    """That nothing is written over, but what an earlier call has left of a modality that is gone."""
+    for name in modalities:
+        if name in corpus.features:
+            raise InputError(
+                f"{at(corpus.path or corpus.name)}expected a corpus without {name}, found one with it; "
+                f"`dglmerc corpus convert CORPUS OUT --drop {name}` leaves it out"
+            )
+        for column in (presence_column(name), reason_column(name), media_column(name)):
+            if column in corpus.utterances and not any(step.get("command") == "features" for step in steps_of(corpus)):
+                raise InputError(f"{at(corpus.path or corpus.name)}expected no column {column!r}, which features have; rename it")
 
 
 def _short_hash(recipe: Recipe) -> str:

@@ -184,3 +184,44 @@ def test_device_and_packages_that_are_not_there(vit: Path, monkeypatch: pytest.M
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "pip install 'dglmerc[visual]'" in refused(vit)
+
+
+def test_model_of_the_hub(vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(shutil.copytree(vit, tmp_path / "0123abc"))
+    asked = []
+
+    def cached(name: str, revision: str | None = None, **_: Any) -> str:
+        asked.append((name, revision))
+        if name == "none":
+            raise OSError("not there")
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", cached)
+    model = ImageModel(parse("model:resnet,revision=v1"))
+    assert (model.recipe.model, model.recipe.options["revision"], model.recipe.weights) == ("resnet", "0123abc", weights_of(vit))
+    ImageModel(model.recipe)
+    assert "visual: expected a model's folder, or its name on the Hugging Face hub, found 'none'" in refused(Path("none"))
+    assert asked == [("resnet", "v1"), ("resnet", "0123abc"), ("none", None)]
+
+
+def test_pictures_are_prepared_by_pillow_where_torchvision_is_there_too(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import AutoImageProcessor
+
+    said: list[Any] = []
+    real = AutoImageProcessor.from_pretrained
+    monkeypatch.setattr(AutoImageProcessor, "from_pretrained", lambda *args, **how: (said.append(how["backend"]), real(*args, **how))[1])
+    ImageModel(parse(f"model:{vit}"))
+    assert said == ["pil"]
+
+
+def test_weights_of_half_precision_are_used_in_float32(vit: Path, opened: ImageModel, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    halved = Path(shutil.copytree(vit, tmp_path / "m"))
+    save_file(
+        {k: v.half() for k, v in load_file(vit / "model.safetensors").items()}, halved / "model.safetensors", metadata={"format": "pt"}
+    )
+    (halved / "config.json").write_text(json.dumps({**json.loads((vit / "config.json").read_text()), "dtype": "float16"}))
+    x = ImageModel(parse(f"model:{halved}")).describe(seen())
+    np.testing.assert_allclose(x, opened.describe(seen()), atol=1e-3)
+    assert (x != x.astype(np.float16)).any()

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from visual_cases import scene, texture
 
 from dgl_merc.errors import InputError
 from dgl_merc.extraction.extractor import open_extractor, parse_recipe
+from dgl_merc.extraction.faces import FaceFinder
 from dgl_merc.extraction.items import Absence, Item
 from dgl_merc.extraction.media import read_frames
 from dgl_merc.extraction.recipe import Recipe
@@ -91,6 +93,8 @@ def test_recipe_says_what_does_not_fit(text: str, message: str) -> None:
         {"options": {**DEFAULTS, "faces": 1}},
         {"options": {**DEFAULTS, "per_second": True}},
         {"options": {**DEFAULTS, "at_most": 0}},
+        {"options": {**DEFAULTS, "at_most": 301}},  # of a run that would take all memory
+        {"options": {**DEFAULTS, "per_second": 31}},
         {"options": {**DEFAULTS, "blur": 1}},
         {"model": "lbp"},
         {"extractor": "opencv"},
@@ -153,6 +157,28 @@ def test_largest_of_two_faces_is_taken(hog: FaceDescriber) -> None:
     small, large = scene(-20, 0, 180), scene(-60, 0, 260, width=130)
     for both in (np.hstack([small, large]), np.hstack([large, small])):
         assert cropped(hog, both).width == pytest.approx(0.24 * 260, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("finds", "box"),
+    [
+        ([(40, 50, 20)], (38, 48, 24)),
+        ([(0, 140, 20)], (0, 136, 24)),
+        ([(100, 0, 20)], (96, 0, 24)),
+        ([(5, 20, 110)], (0, 15, 120)),  # no larger than the picture
+        ([(70, 50, 20), (40, 90, 20), (40, 50, 20), (0, 0, 10)], (38, 48, 24)),  # of the largest the highest, then the leftmost
+    ],
+)
+def test_square_has_a_margin_around_the_find(finds: list[Any], box: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    need_media()
+    finder = FaceFinder()
+    said = [{"r": r, "c": c, "width": width, "height": width} for r, c, width in finds]
+    monkeypatch.setattr(finder, "_cascade", SimpleNamespace(detect_multi_scale=lambda *_: said))
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    top, left, side = box
+    np.testing.assert_array_equal(np.asarray(finder.crop(Image.fromarray(pixels))), pixels[top : top + side, left : left + side])
 
 
 def test_square_at_an_edge_is_moved_into_the_picture(hog: FaceDescriber) -> None:

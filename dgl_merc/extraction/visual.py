@@ -27,8 +27,9 @@ LONGEST_EDGE = 640
 """Pixels: what larger pictures are shrunk to. In them faces of a tenth of the picture's height are found, and 60 of them take 55 MB."""
 _T = TypeVar("_T")
 _MODEL = "model:"
+_FASTEST, _MOST = 30, 300
 _DEFAULTS: dict[str, Option] = {"faces": True, "per_second": 5, "at_most": 60, "deviation": True}
-_READ: dict[str, Reading] = {"faces": yes_or_no, "per_second": whole(1, 30), "at_most": whole(1, 300), "deviation": yes_or_no}
+_READ: dict[str, Reading] = {"faces": yes_or_no, "per_second": whole(1, _FASTEST), "at_most": whole(1, _MOST), "deviation": yes_or_no}
 _PACKAGES = ("scikit-image", "pillow", "av")
 
 
@@ -158,6 +159,6 @@ def _checked(recipe: Recipe) -> dict[str, Any]:
     options: dict[str, Any] = {name: value for name, value in recipe.options.items() if name != "revision"}
     fits = set(options) == set(_DEFAULTS) and all(type(options[name]) is type(value) for name, value in _DEFAULTS.items())
     known = recipe.extractor == "transformers" or (recipe.extractor, recipe.model) == ("scikit-image", "hog")
-    if not (fits and known and options["per_second"] > 0 and options["at_most"] > 0):
+    if not (fits and known and 0 < options["per_second"] <= _FASTEST and 0 < options["at_most"] <= _MOST):
         raise InputError(f"visual: expected hog or a model with {', '.join(_DEFAULTS)}, found {recipe}; use another version of dglmerc")
     return options

@@ -43,7 +43,7 @@ _OPTIONS = {"kind": "--format", "models": "--model"}
     "models",
     multiple=True,
     metavar="MODALITY=MODEL",
-    help="Where the model that makes a modality's features is on this machine, if it is not where it was: its name or its folder. Repeatable.",
+    help="Where the model that makes a modality's features is on this machine, if it is not where it was: a name or a folder. Repeatable.",
 )
 @CLIPS
 @CUT

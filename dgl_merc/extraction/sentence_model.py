@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_merc.errors import InputError, is_out_of_memory
+from dgl_merc.extraction.recipe import Kind
 from dgl_merc.files import sha256
 
-__all__ = ["deciding_files", "from_hub", "load", "quiet", "weights_of"]
+__all__ = ["deciding_files", "first_words", "from_hub", "load", "on_device", "quiet", "refuse_adapter", "weights_of"]
 
 _SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model", ".spm", ".vocab", ".tiktoken", ".jinja")
 _ELSEWHERE = ("onnx", "openvino", "coreml")
@@ -56,12 +57,13 @@ def weights_of(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def from_hub(name: str, revision: str | None) -> tuple[str, str, Path]:
+def from_hub(name: str, revision: str | None, kind: Kind = "text") -> tuple[str, str, Path]:
     """A model of the Hugging Face hub, as its cache holds it, loaded down before if it must be.
 
     Args:
         name: ``owner/model``, or a model of the owner sentence-transformers, or one of the hub's first days without an owner.
         revision: a commit, a branch or a tag; None: the newest.
+        kind: for the message; only of text a name may lack its owner sentence-transformers.
 
     Returns:
         The whole name, the commit, and the folder.
@@ -72,7 +74,7 @@ def from_hub(name: str, revision: str | None) -> tuple[str, str, Path]:
     from huggingface_hub import snapshot_download
 
     fault = "no such folder"
-    names = [name] if "/" in name else [f"sentence-transformers/{name}", name]
+    names = [name] if "/" in name or kind != "text" else [f"sentence-transformers/{name}", name]
     for whole in names if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) else ():
         wanted: dict[str, Any] = {"revision": revision, "allow_patterns": [f"*{suffix}" for suffix in _SUFFIXES]}
         others = [f"{folder}/*" for folder in _ELSEWHERE] + list(_ASIDE)
@@ -82,11 +84,11 @@ def from_hub(name: str, revision: str | None) -> tuple[str, str, Path]:
                 if not any(folder.glob("*.safetensors")):
                     folder = Path(snapshot_download(whole, ignore_patterns=others, **wanted))
         except Exception as error:  # of the hub, the network, the disk: none has a class of its own that they share
-            fault = _first_words(error)
+            fault = first_words(error)
         else:
             return whole, folder.name, folder
     raise InputError(
-        f"text: expected a model's folder, or its name on the Hugging Face hub, found {name!r} ({fault}); offline, give a folder"
+        f"{kind}: expected a model's folder, or its name on the Hugging Face hub, found {name!r} ({fault}); offline, give a folder"
     )
 
 
@@ -103,10 +105,7 @@ def load(folder: Path, device: str) -> tuple[Any, int]:
         InputError: sentence-transformers is missing or older than 6, the folder holds no model that it loads, or only a part of one, or the
             device is not there.
     """
-    if (folder / "adapter_config.json").is_file():  # whose model may be anywhere, so that its weights could not be held to
-        raise InputError(
-            f"{folder}: expected a whole model, found an adapter (adapter_config.json); merge it into its model, and save that"
-        )
+    refuse_adapter(folder)
     vectors = []
     for seed in (1, 2):
         model, vector = _loaded(folder, seed)
@@ -115,12 +114,33 @@ def load(folder: Path, device: str) -> tuple[Any, int]:
         raise InputError(f"{folder}: expected a model, found one whose vectors are not finite; load it down again")
     if np.abs(vectors[0] - vectors[1]).max() > 1e-4 * np.abs(vectors[0]).max():
         raise InputError(f"{folder}: expected the weights of the whole model, found a part of them; load it down again")
+    return on_device(model, device), len(vectors[0])
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Of a model's folder; nothing, where it holds a whole model.
+
+    Raises:
+        InputError: it holds an adapter, whose model may be anywhere, so that its weights could not be held to.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(
+            f"{folder}: expected a whole model, found an adapter (adapter_config.json); merge it into its model, and save that"
+        )
+
+
+def on_device(model: Any, device: str) -> Any:
+    """A model, moved.
+
+    Raises:
+        InputError: torch has no such device.
+    """
     try:
-        return model.to(device), len(vectors[0])
+        return model.to(device)
     except (RuntimeError, AssertionError) as error:
         if is_out_of_memory(error):
             raise
-        raise InputError(f"--device {device}: expected a device that torch has, found {_first_words(error)}") from None
+        raise InputError(f"--device {device}: expected a device that torch has, found {first_words(error)}") from None
 
 
 def _loaded(folder: Path, seed: int) -> tuple[Any, npt.NDArray[np.float32]]:
@@ -142,7 +162,7 @@ def _loaded(folder: Path, seed: int) -> tuple[Any, npt.NDArray[np.float32]]:
     except Exception as error:  # whatever files of strangers lead to
         if is_out_of_memory(error):
             raise
-        found = f"found none ({_first_words(error)}); give another folder, or load it down again"
+        found = f"found none ({first_words(error)}); give another folder, or load it down again"
         raise InputError(f"{folder}: expected a model of sentence-transformers without code of its own, {found}") from None
 
 
@@ -172,7 +192,7 @@ def quiet() -> Iterator[None]:
                 talk.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _first_words(error: BaseException) -> str:
+def first_words(error: BaseException) -> str:
     """What an error of others says, in short: its first sentence. The next ones may advise to execute a model's code."""
     said = str(error).strip().split("\n")[0].split(". ")[0]
     return f"{said[:200]}{'…' if len(said) > 200 else ''}" or type(error).__name__

@@ -16,7 +16,7 @@ import numpy as np
 
 from dgl_merc.errors import InputError
 from dgl_merc.extraction.items import Absence, Item, Vector
-from dgl_merc.extraction.recipe import Option, Reading, Recipe, anything, split_recipe, whole, with_versions
+from dgl_merc.extraction.recipe import Option, Reading, Recipe, anything, hold_to_weights, split_recipe, whole, with_versions
 from dgl_merc.extraction.sentence_model import from_hub, load, quiet, weights_of
 
 __all__ = ["SentenceEmbedder", "has_words", "parse"]
@@ -71,11 +71,7 @@ class SentenceEmbedder:
             raise InputError(f"--text {name}: revision: expected a model of the hub, found a folder")
         self._model, self.width = load(folder, device)
         weights = weights_of(folder)  # after that: what is no model may hold anything, and much of it
-        if recipe.weights and recipe.weights != weights:
-            raise InputError(
-                f"text: {name}: expected the model that the run's vectors were made with (weights {recipe.weights[:12]}…), found another "
-                f"({weights[:12]}…); put that model there, or make the corpus's features anew and train on them"
-            )
+        hold_to_weights(recipe, weights)
         self._prompt, self._limit = self._settings(recipe)
         options: dict[str, Option] = {"prompt": self._prompt}
         if self._limit is not None:

@@ -53,7 +53,11 @@ def read_sound(path: Path, start: float | None = None, end: float | None = None,
     """The sound of a stretch, as one channel at a rate; exact to a sample of the file, wherever a decoder begins to read.
 
     The channel is the mean of all channels (of 5.1 too, whose deep one counts like another). Only the stretch is resampled: it sounds as it
-    would from a file of its own. A hole in the track within the stretch is silence. In memory are the stretch at ``rate`` and a packet.
+    would from a file of its own. A hole in the track within the stretch is silence; in a container that only counts samples (FLAC, Ogg)
+    it is damage. In memory are the stretch at ``rate`` and a packet.
+
+    The samples are those of the whole file decoded from its beginning, but for the noise that decoders of AAC and AC-3 draw, from wherever
+    they begin. Where frames have no one length, a container that counts milliseconds (Matroska) is cut to a millisecond.
 
     Args:
         path: a recording.

@@ -3,13 +3,12 @@
 In it are:
 
     config.json          settings, resolved
-    data.json            hashes of corpus, store and features, spec, target, splits, widths: what a prediction or a comparison must fit;
-                         ``heard``, what the model hears of each modality, where that is less; ``recipes``, what made features
+    data.json            hashes, spec, target, splits, widths, heard, recipes of features: what predictions and comparisons must fit
     environment.json     versions, machine, command, time
     metrics.json         per split: accuracy, weighted F1, per class, confusion, where it is right and where not; the look that dev chose
     history.json         loss and dev weighted F1 at every look
     predictions.parquet  every utterance: label, prediction, probabilities or scores, and what else the model says, such as its uncertainty
-    weights.safetensors, scaling.safetensors (means, deviations, principal directions)
+    weights.safetensors, scaling.safetensors    parameters; means, deviations, principal directions
     figures/*.png, report.html, MODEL_CARD.md
     contributions.json, space.json, space.parquet   of a single ``dglmerc fit``, or ``dglmerc report``: see training.in_depth
     tensorboard/         only with --log tensorboard

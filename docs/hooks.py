@@ -31,6 +31,7 @@ PAGES = {
     "README.md#the-protocol": "protocol.md",
     "README.md#looking-after-a-corpus": "data.md#looking-after-a-corpus",
     "README.md#new-conversations": "data.md#new-conversations",
+    "README.md#from-a-recording": "recordings.md",
     "README.md#looking-at-the-graph": "looking.md",
     "notebooks/README.md": "notebooks.md",
     "CONTRIBUTING.md": "extending.md",

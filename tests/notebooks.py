@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shutil
 import sys
 import tempfile
 from io import BytesIO
@@ -21,6 +22,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from PIL import Image
 
+BESIDE = ("talk.ogg", "talk.csv")
+"""Files that stand beside the notebooks and are theirs."""
 FIXED = {
     "PYTHONHASHSEED": "0",
     "OMP_NUM_THREADS": "1",
@@ -31,6 +34,7 @@ FIXED = {
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "OPENBLAS_CORETYPE": "Nehalem",
     "JUPYTER_PLATFORM_DIRS": "1",  # else jupyter_core warns
+    "HF_HUB_OFFLINE": "1",  # the model of sentences is carried by a package
 }
 """What a kernel's environment says, whoever starts it, so that numbers do not depend on that."""
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +67,8 @@ def executed(path: Path, folder: Path) -> Any:
         CellExecutionError: a cell fails.
     """
     notebook: Any = nbformat.read(path, as_version=4)
+    for name in BESIDE:
+        shutil.copy(FOLDER / name, folder)
     with tempfile.TemporaryDirectory() as settings:
         env = os.environ | FIXED | {"PYTHONPATH": str(ROOT), "IPYTHONDIR": settings}
         env.pop("MPLBACKEND", None)

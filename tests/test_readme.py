@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from media_cases import minilm, wave, write_flac, write_sound, write_wav
+
+from dgl_merc.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,7 +53,7 @@ def run(block: str, folder: Path, meld: Path | None = None, commands: Path | Non
 
 
 def test_every_command_block_is_run():
-    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table", "corpus", "predict", "looking", "sentiment"}
+    assert set(BLOCKS) == {"meld", "meld5", "protocol", "table", "corpus", "predict", "recording", "looking", "sentiment"}
     for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL):
         assert "dglmerc" not in block or block in BLOCKS.values(), f"a block of commands that no test runs:\n{block}"
 
@@ -97,6 +101,40 @@ def test_new_conversations_and_looking(talk):
     assert [name for name in made if not (tmp_path / "runs" / name).is_file()] == []
     assert "d1, 3 utterances, as runs/talk sees it" in out
     assert "n1, 3 utterances, as runs/talk sees it" in out
+
+
+NOTED = """#!{python} -S
+import json, sys
+with open("commands.jsonl", "a") as file:
+    print(json.dumps(sys.argv[1:]), file=file)
+"""
+
+
+@pytest.mark.xdist_group("recording")  # with the other tests that load the model of sentences
+@pytest.mark.slow
+def test_from_a_recording(tmp_path, monkeypatch, unpainted):
+    """The commands are written down and then run in this process, one after the other, with a model that is on this machine."""
+    model, folder = minilm(), tmp_path / "here"
+    (folder / "recordings").mkdir(parents=True)
+    write_wav(folder / "recordings/d1.wav", wave(4.2))
+    write_sound(folder / "recordings/d2.mp4", wave(2.8, pitch=200))
+    write_flac(folder / "recordings/d3.flac", wave(1.2, pitch=150))
+    write_wav(folder / "recordings/n1.wav", wave(3.1, pitch=180))
+    (tmp_path / "dglmerc").write_text(NOTED.format(python=sys.executable))
+    (tmp_path / "dglmerc").chmod(0o755)
+    named = "sentence-transformers/all-MiniLM-L6-v2"
+    assert named in BLOCKS["recording"]
+    run(BLOCKS["recording"].replace(named, model), folder, commands=tmp_path)
+    monkeypatch.chdir(folder)
+    for line in (folder / "commands.jsonl").read_text().splitlines():
+        command = [*json.loads(line), *(["--jobs", "1"] if "--media" in line else [])]
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, (command, done.output, done.exception)
+    answers = list(csv.DictReader(Path("emotions.csv").read_text().splitlines()))
+    assert [(row["speaker"], row["start"], row["end"]) for row in answers] == [("Ana", "0.0", "1.3"), ("Ben", "1.5", "3.0")]
+    assert "2 utterances of 1 dialogues answered: emotions.csv" in done.stdout
+    assert "audio: 2 utterances are cut by start and end" in done.stderr
+    assert "absent" not in done.stderr
 
 
 @pytest.mark.slow

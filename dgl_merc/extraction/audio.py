@@ -38,6 +38,7 @@ LICENCE = (
     "openSMILE, (c) audEERING GmbH, is free for private use, teaching and research alone: by its licence neither it nor the features and "
     "models made with it may be used in a product, free or paid, without a licence from audEERING"
 )
+"""What users must know of it."""
 RATE = 16_000
 """Samples a second: what ComParE's highest band (8 kHz) needs, and what most speech corpora have."""
 _LOUDEST = np.float32(32_767 / 32_768)

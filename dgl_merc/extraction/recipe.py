@@ -27,6 +27,7 @@ __all__ = [
 Kind = Literal["text", "audio", "visual"]
 """What is looked at: what was said, how it sounds, what is seen."""
 Option = str | int | float | bool
+"""An option's value."""
 Reading = Callable[[str], Option]
 """An option's value from what a person writes; ValueError says what was expected."""
 

@@ -30,13 +30,17 @@ from dgl_merc.corpus import Corpus
 from dgl_merc.errors import InputError, at
 from dgl_merc.extraction.recipe import Kind
 
-__all__ = ["ENDINGS", "Cut", "Media", "Places", "find_recordings"]
+__all__ = ["ENDINGS", "Cut", "Media", "NothingFoundError", "Places", "find_recordings"]
 
 Cut = Literal["shared", "always", "never"]
 """Whether utterances are cut out of their files by start and end: out of shared ones, or out of all, or files are taken whole."""
 _SOUNDS, _VIDEOS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"), (".mp4", ".mkv", ".avi", ".mov", ".webm")
 ENDINGS = (*_SOUNDS, *_VIDEOS)
 """Of the files that are found by the name of a dialogue or an utterance."""
+
+
+class NothingFoundError(InputError):
+    """No utterance has a file of the kind that is looked for."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ def find_recordings(corpus: Corpus, media: Media | None, kind: Kind) -> Places:
         kind: what of: audio or visual.
 
     Raises:
-        InputError: no folder; a path that leads out of it; an unknown column in the pattern; two files of which each could be the one; or
-            no utterance has a file.
+        InputError: no folder; a path that leads out of it; an unknown column in the pattern; or two files of which each could be the one.
+        NothingFoundError: no utterance has a file.
     """
     if media is None or not media.folder.is_dir():
         found = f"{media.folder}" if media else "none"
@@ -103,7 +107,7 @@ def find_recordings(corpus: Corpus, media: Media | None, kind: Kind) -> Places:
     files = tuple(named)
     there = np.array([search.is_there(path) for path in files], dtype=bool)
     if not there.any():
-        raise InputError(search.nothing(files))
+        raise NothingFoundError(search.nothing(files))
     why = {int(row): "no recording" for row in np.flatnonzero(file < 0)}
     why |= {int(row): "no such file" for row in np.flatnonzero((file >= 0) & ~np.append(there, True)[file])}
     return _cut(corpus, media.cut, kind, files, file, {named[path] for path in search.of_dialogues if path in named}, why)

@@ -169,7 +169,9 @@ def _loaded(folder: Path, seed: int) -> tuple[Any, npt.NDArray[np.float32]]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the bars, log lines and warnings of transformers and its like; errors rise as ever."""
-    from transformers.utils import logging as talk
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Warning)  # tqdm's, of a notebook without widgets
+        from transformers.utils import logging as talk
 
     verbosity, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
     loggers = {name: logging.getLogger(name) for name in ("sentence_transformers", "huggingface_hub")}

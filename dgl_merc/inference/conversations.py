@@ -1,6 +1,7 @@
 """New conversations as a corpus: a CSV, JSON lines, a folder with a corpus or a store, or utterances in Python.
 
-What the runs take and the file lacks is absent; what the file has and the runs don't take is passed over. Notes of the corpus say so.
+What the runs take and the file lacks is made of texts and recordings where the runs know how (:mod:`dgl_merc.inference.making`), and absent
+otherwise; what the file has and the runs don't take is passed over. Notes of the corpus say so.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ from dgl_merc.corpus.reading.features import NanPolicy
 from dgl_merc.errors import InputError, at
 from dgl_merc.graphs import open_store
 from dgl_merc.inference.json_lines import parse_utterance, read_lines, read_object
+from dgl_merc.inference.making import Making, advice, made
 from dgl_merc.inference.tables import read_conversation_table
 from dgl_merc.inference.utterance import Expected, Utterance
 
 __all__ = ["as_corpus", "completed", "read_conversations"]
 
 _JSON = (".jsonl", ".ndjson")
+_TEXT_ALONE = Making()
 
 
-def read_conversations(path: Path, expected: Expected, *, features: Sequence[str] = (), nan: NanPolicy = "error") -> Corpus:
+def read_conversations(
+    path: Path, expected: Expected, *, features: Sequence[str] = (), nan: NanPolicy = "error", making: Making = _TEXT_ALONE
+) -> Corpus:
     """Read what is to be answered.
 
     Args:
@@ -35,6 +40,7 @@ def read_conversations(path: Path, expected: Expected, *, features: Sequence[str
         expected: what the runs take.
         features: for a CSV, as ``import table --features``.
         nan: for a CSV: whether a NaN in features is an error or makes the modality absent.
+        making: what there is to make features with that the file lacks; default: its texts.
 
     Returns:
         A corpus with every modality that is expected, in one split.
@@ -49,15 +55,15 @@ def read_conversations(path: Path, expected: Expected, *, features: Sequence[str
             raise InputError("standard input: expected JSON lines, found it closed")
         return as_corpus(_from_lines(sys.stdin.buffer, "standard input", expected), expected, "standard input")
     if path.is_dir():
-        return completed(_from_folder(path), expected, str(path))
+        return completed(_from_folder(path), expected, str(path), making=making)
     if path.suffix.lower() in _JSON:
         if not path.is_file():
             raise InputError(f"{at(path)}expected a file of JSON lines, found {'something else' if path.exists() else 'none'}")
         with path.open("rb") as file:
-            return as_corpus(_from_lines(file, str(path), expected), expected, str(path))
+            return as_corpus(_from_lines(file, str(path), expected), expected, str(path), making)
     if path.suffix.lower() == ".csv":
-        corpus, more = read_conversation_table(path, expected, features, nan)
-        return completed(corpus, expected, str(path), more)
+        corpus, more = read_conversation_table(path, expected, features, nan, making)
+        return completed(corpus, expected, str(path), more, making)
     raise InputError(
         f"{at(path)}expected a .csv, JSON lines (.jsonl), the folder of a corpus, or - for JSON lines on standard input, "
         f"found {'something else' if path.exists() else 'no such file'}"
@@ -78,17 +84,20 @@ def _from_lines(file: BinaryIO, name: str, expected: Expected) -> Iterator[Utter
         yield utterance
 
 
-def as_corpus(utterances: Iterable[Utterance], expected: Expected, name: str = "utterances") -> Corpus:
+def as_corpus(utterances: Iterable[Utterance], expected: Expected, name: str = "utterances", making: Making = _TEXT_ALONE) -> Corpus:
     """Utterances as a corpus: those of a dialogue together, in order.
 
     Args:
         utterances: U of them.
         expected: what the runs take.
         name: of the whole, for people.
+        making: what there is to make features with that no utterance has; of such utterances nothing but text.
 
     Raises:
-        InputError: none at all, a vector of another width, a position twice or missing, or as :meth:`Corpus.build`.
+        InputError: none at all, a vector of another width, a position twice or missing, recordings, or as :meth:`Corpus.build`.
     """
+    if making.media:
+        raise InputError(f"{at(name)}expected a CSV or the folder of a corpus beside recordings (--media), which say when somebody speaks")
     given = list(utterances)
     if not given:
         raise InputError(f"{at(name)}expected at least one utterance, found none")
@@ -116,11 +125,11 @@ def as_corpus(utterances: Iterable[Utterance], expected: Expected, name: str = "
         rows = [x[m] for x in vectors if m in x]
         arrays[m] = np.stack(rows) if rows else np.zeros((0, width), dtype=np.float32)
         table[presence_column(m)] = [m in u.features for u in given]
-    corpus = Corpus.build(name, table, arrays, {expected.target: expected.kind}, where=name)
+    corpus = made(Corpus.build(name, table, arrays, {expected.target: expected.kind}, where=name), expected, making, name)
     more = sorted({m for u in given for m in u.features} - set(expected.widths))
     if miss := expected.near_miss(more):
         raise InputError(f"{at(name)}{miss[1]}: expected the modality by this name, found {miss[0]!r}")
-    return _noted(corpus, expected, name, more)
+    return _noted(corpus, expected, name, more, making)
 
 
 def _storable(text: str | None) -> str | None:
@@ -143,18 +152,21 @@ def _order(given: Sequence[Utterance], number: dict[str, int], name: str) -> Seq
     return sorted(range(len(given)), key=places.__getitem__)
 
 
-def completed(corpus: Corpus, expected: Expected, name: str, more: Sequence[str] = ()) -> Corpus:
-    """A corpus with the modalities and the target that it lacks: absent from every utterance, unlabelled.
+def completed(corpus: Corpus, expected: Expected, name: str, more: Sequence[str] = (), making: Making = _TEXT_ALONE) -> Corpus:
+    """A corpus with the modalities and the target that it lacks: made where they can be, absent from every utterance else; unlabelled.
 
     Args:
         corpus: as it came.
         expected: what the runs take.
         name: of it, for people.
         more: what else it seems to have, for a note.
+        making: what there is to make features with.
 
     Raises:
         InputError: vectors of another width, another kind of target of the same name, or nothing at all that the runs take.
     """
+    kept = tuple(note for note in corpus.notes if note.startswith(("order: ", "position: ")))
+    corpus = made(replace(corpus, notes=kept), expected, making, name)
     table, features = corpus.utterances, dict(corpus.features)
     for m, width in expected.widths.items():
         if m not in features:
@@ -175,11 +187,11 @@ def completed(corpus: Corpus, expected: Expected, name: str, more: Sequence[str]
         raise InputError(f"{at(name)}{expected.target}: expected {expected.kind}, as in the training of {expected.runs}; found {found}")
     as_it_is = features.keys() == corpus.features.keys() and expected.target in corpus.targets
     whole = corpus if as_it_is else Corpus.build(corpus.name, table, features, targets, where=name)
-    kept = tuple(note for note in corpus.notes if note.startswith(("order: ", "position: ")))
-    return _noted(replace(whole, notes=kept), expected, name, [*more, *(m for m in corpus.modalities if m not in expected.widths)])
+    others = [*more, *(m for m in corpus.modalities if m not in expected.widths)]
+    return _noted(replace(whole, notes=corpus.notes), expected, name, others, making)
 
 
-def _noted(corpus: Corpus, expected: Expected, name: str, more: Sequence[str]) -> Corpus:
+def _noted(corpus: Corpus, expected: Expected, name: str, more: Sequence[str], making: Making) -> Corpus:
     """With notes on what is absent and what is passed over.
 
     Raises:
@@ -191,8 +203,13 @@ def _noted(corpus: Corpus, expected: Expected, name: str, more: Sequence[str]) -
             others = f", but of {', '.join(more)}" if more else ""
             raise InputError(
                 f"{at(name)}expected features of {' or '.join(modalities)}, which {run} hears, found none in any utterance{others}"
+                f"{advice(expected, making)}"
             )
     total = len(corpus.utterances)
-    notes = [f"{m}: {has[m]} of {total} utterances have it; of the others it is absent" for m in expected.widths if has[m] < total]
+    notes = [
+        f"{m}: {has[m]} of {total} utterances have it; of the others it is absent{'' if has[m] else advice(expected, making, m)}"
+        for m in expected.widths
+        if has[m] < total
+    ]
     notes += [f"{m}: no part of the training of {expected.runs}, so it is passed over" for m in more]
     return replace(corpus, notes=(*corpus.notes, *notes))

@@ -120,6 +120,8 @@ class Stream:
         """The features, of the runs' modalities alone: in a stream nobody reads notes."""
         if strange := [m for m in utterance.features if m not in self.expected.widths]:
             raise InputError(f"{place}expected features of {', '.join(self.expected.widths)}, found {strange[0]}; leave it out")
+        if not utterance.features and (utterance.text or "").strip() and self.expected.makes("text"):
+            raise InputError(f"{place}expected features: a stream makes none of text, `dglmerc predict RUN FILE` does; found text alone")
         return self.expected.vectors(utterance, place)
 
     def _in_words(self, answers: npt.NDArray[np.float32]) -> dict[str, Any]:

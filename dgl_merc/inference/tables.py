@@ -15,6 +15,7 @@ from dgl_merc.corpus.readers.table import read_table
 from dgl_merc.corpus.reading.csv_file import CsvFile, read_csv
 from dgl_merc.corpus.reading.features import NanPolicy
 from dgl_merc.errors import InputError, at
+from dgl_merc.inference.making import Making, advice
 from dgl_merc.inference.utterance import Expected
 
 __all__ = ["read_conversation_table"]
@@ -22,7 +23,9 @@ __all__ = ["read_conversation_table"]
 _NUMBERED = re.compile(r"(?P<stem>.*?)_?(?P<number>\d+)\s*")
 
 
-def read_conversation_table(path: Path, expected: Expected, features: Sequence[str], nan: NanPolicy) -> tuple[Corpus, list[str]]:
+def read_conversation_table(
+    path: Path, expected: Expected, features: Sequence[str], nan: NanPolicy, making: Making
+) -> tuple[Corpus, list[str]]:
     """Read a CSV.
 
     Args:
@@ -30,6 +33,7 @@ def read_conversation_table(path: Path, expected: Expected, features: Sequence[s
         expected: what the runs take.
         features: as ``import table --features``; empty: by the columns' names.
         nan: whether a NaN in features is an error or makes the modality absent.
+        making: what there is to make features with that the file lacks.
 
     Returns:
         A corpus with the modalities that the file has, and those that it seems to have besides.
@@ -38,8 +42,13 @@ def read_conversation_table(path: Path, expected: Expected, features: Sequence[s
         InputError: any fault of the file.
     """
     file = read_csv(path)
+    if making.media and "{split}" in making.media.clips:
+        raise InputError(
+            f"--clips {making.media.clips}: expected a pattern without {{split}}, since conversations to answer are in none; "
+            "write the folder's own name"
+        )
     cells = {name: column for name, column in file.cells.items() if name != "split"}
-    specs, more = (features, []) if features else _by_name(file, expected)
+    specs, more = (features, []) if features else _by_name(file, expected, making)
     corpus = read_table(
         CsvFile(file.path, cells, file.lines),
         specs,
@@ -51,7 +60,7 @@ def read_conversation_table(path: Path, expected: Expected, features: Sequence[s
     return corpus, more
 
 
-def _by_name(file: CsvFile, expected: Expected) -> tuple[list[str], list[str]]:
+def _by_name(file: CsvFile, expected: Expected, making: Making) -> tuple[list[str], list[str]]:
     """The features of a table that calls its columns by modality and number, and what other groups of such columns there are."""
     where, specs = at(file.path, line=1), []
     for m, width in expected.widths.items():
@@ -70,11 +79,11 @@ def _by_name(file: CsvFile, expected: Expected) -> tuple[list[str], list[str]]:
     glued = [m for m in expected.widths if f"{m}0" in file.cells]
     if glued:
         raise InputError(f"{where}{glued[0]}: expected columns {glued[0]}_0, {glued[0]}_1, …, found {glued[0] + '0'!r}; rename them")
-    if not specs:
+    if not specs and not (making.media or ("text" in file.cells and expected.makes("text"))):
         wanted = " or ".join(f"{m}_0 to {m}_{width - 1}" for m, width in expected.widths.items())
         found = "empty cells alone" if any(f"{m}_0" in file.cells for m in expected.widths) else "none"
         raise InputError(
             f"{where}expected columns of features, {wanted}, found {found}; "
-            f"name them, as --features '{next(iter(expected.widths))}=columns:NAME*'"
+            f"name them, as --features '{next(iter(expected.widths))}=columns:NAME*'{advice(expected, making)}"
         )
     return specs, [stem for stem in others if stem.isidentifier() and f"{stem}_0" in file.cells]

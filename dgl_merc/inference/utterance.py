@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from dgl_merc.corpus import Target
 from dgl_merc.errors import InputError, at
+from dgl_merc.extraction import Recipe
+from dgl_merc.extraction.recipe import Kind
 from dgl_merc.training.evaluate import check_average
 from dgl_merc.training.run_folder import SavedRun
 
@@ -68,6 +70,7 @@ class Expected:
         kind: what may stand in it.
         runs: their folders, for people.
         hears: what each run takes: its folder and its modalities.
+        recipes: modality -> the runs that hear it, each with what made its vectors; None: features of unknown making.
     """
 
     widths: Mapping[str, int]
@@ -75,6 +78,7 @@ class Expected:
     kind: Target
     runs: str
     hears: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    recipes: Mapping[str, Mapping[str, Recipe | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, runs: Sequence[SavedRun]) -> Expected:
@@ -92,7 +96,8 @@ class Expected:
                     raise InputError(f"{at(run.path)}{m}: expected vectors of width {widths[m]}, as in {of_width[m].path}, found {width}")
                 of_width.setdefault(m, run)
         hears = tuple((str(run.path), run.spec.modalities) for run in runs)
-        return cls(widths, runs[0].task.target, runs[0].task.kind, ", ".join(str(run.path) for run in runs), hears)
+        recipes = {m: {str(run.path): run.recipes.get(m) for run in runs if m in run.spec.modalities} for m in widths}
+        return cls(widths, runs[0].task.target, runs[0].task.kind, ", ".join(str(run.path) for run in runs), hears, recipes)
 
     def vectors(self, utterance: Utterance, place: str) -> dict[str, npt.NDArray[np.float32]]:
         """The features of an utterance that the runs take, [width] float32 each.
@@ -117,6 +122,10 @@ class Expected:
             if not np.isfinite(found[m]).all():
                 raise InputError(f"{place}{m}: expected finite numbers of float32, found others; a modality that is absent is left out")
         return found
+
+    def makes(self, kind: Kind) -> bool:
+        """Whether a run knows how features of a kind are made."""
+        return any(recipe and recipe.kind == kind for by_run in self.recipes.values() for recipe in by_run.values())
 
     def near_miss(self, names: Iterable[str]) -> tuple[str, str] | None:
         """A name that is nearly a modality's, and the modality: case, blanks, an underscore."""

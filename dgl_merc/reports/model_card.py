@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dgl_merc.files import write_bytes
 from dgl_merc.reports.contributions import alone_in_words, beside_in_words
+from dgl_merc.reports.features import made_features
 from dgl_merc.reports.page import number
 from dgl_merc.version import __version__
 
@@ -113,6 +114,7 @@ def write_card(folder: Path, run: str, split: str, parts: Mapping[str, Any]) -> 
         split=split,
         shown=shown,
         facts=facts,
+        made=made_features(parts["data"]),
         reads=read_in_words(parts["data"]["widths"], metrics.get("reduced", {})),
         origin=_SOURCES.get(facts["source"], _UNKNOWN),
         sentences=[*alone_in_words(contributions), *beside_in_words(contributions)] if contributions else [],

@@ -13,6 +13,7 @@ from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.sentiment import ZEROS_COUNTED, ZEROS_LEFT_OUT
 from dgl_merc.files import read_json
 from dgl_merc.reports.contributions import contributions_page
+from dgl_merc.reports.features import made_features
 from dgl_merc.reports.model_card import CARD, INTENDED, LAW, LAW_ADVICE, NOT_FOR, read_in_words, write_card
 from dgl_merc.reports.page import render, save_figures
 from dgl_merc.reports.space import space_page
@@ -53,6 +54,7 @@ def write_report(folder: Path, name: Path | None = None, metrics: Mapping[str, A
         run=run,
         pictures=pictures,
         uncertainty=uncertainty_page(parts["metrics"]["splits"][split].get("uncertainty", {})),
+        made=made_features(parts["data"]),
         command=shlex.join(parts["environment"]["command"]),
         reads=read_in_words(parts["data"]["widths"], parts["metrics"].get("reduced", {})),
         zeros_left_out=ZEROS_LEFT_OUT,

@@ -214,12 +214,18 @@ def _job(corpus: Corpus, spec: GraphSpec, settings: Settings, store: Store | Non
         "widths": widths,
         **({"heard": heard} if heard != widths else {}),
         "features": {m: corpus.modality_sha256(m) for m in spec.modalities},
+        **({"recipes": recipes} if (recipes := _recipes(corpus, spec)) else {}),
         "scaling": settings.data.scaling,
         "characters": known_speakers(division.corpus),
         "division": division.to_json(task.target),
     }
     config, about = (json.loads(json.dumps(table)) for table in (settings.to_json(), about))
     return _Job(settings, spec, division, task, config, about)
+
+
+def _recipes(corpus: Corpus, spec: GraphSpec) -> dict[str, Any]:
+    """Modality -> what made its vectors, of those where that is known."""
+    return {m: dict(corpus.modalities[m].recipe) for m in spec.modalities if corpus.modalities[m].recipe}
 
 
 def resolved_spec(corpus: Corpus, spec: GraphSpec, settings: Settings) -> GraphSpec:
@@ -328,8 +334,10 @@ def _begin(out: Path, plan: dict[str, Any], *, force: bool, resume: bool) -> Pat
     return work
 
 
-# A corpus may move, a store be built again; who talks in the training split is settled by its hash, what is heard by data.reduce.
+# A corpus may move, a store be built again; who talks in the training split is settled by its hash, what made vectors by theirs, what is
+# heard by data.reduce.
 _ELSEWHERE = {"data.corpus.path", "data.corpus.name", "data.store_manifest_sha256", "data.characters"}
+_SETTLED = ("data.recipes.", "data.heard.")
 
 
 def _plans(out: Path, job: _Job) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -345,9 +353,7 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any], without: str
         for plan in (there, here)
     )
     found = differences(old, new)
-    return [
-        f"{key} = {was}, not {now_}" for key, was, now_ in found if key not in _ELSEWHERE and not key.startswith((without, "data.heard."))
-    ]
+    return [f"{key} = {was}, not {now_}" for key, was, now_ in found if key not in _ELSEWHERE and not key.startswith((without, *_SETTLED))]
 
 
 def _resolved(config: object) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dgl_merc.corpus.targets import SIGNS, SPLITS
 from dgl_merc.errors import InputError, at
+from dgl_merc.extraction import Recipe
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.training.settings import Learn
 
@@ -59,11 +60,15 @@ def _check_kinds(path: Path, learn: Learn, data: Mapping[str, Any], metrics: Map
             *((name, str) for name in data.get("characters", ())),
             *((width, int) for key in ("widths", "heard") for width in data.get(key, {}).values()),
             *((hashed, str) for hashed in data["features"].values()),
+            (data.get("recipes", {}), dict),
+            *((recipe, dict) for recipe in data.get("recipes", {}).values()),
             *((part, dict) for part in metrics["splits"].values()),
         ]
         wrong = [value for value, kind in kinds if not isinstance(value, kind)]
         if wrong or not data["labels"] or not set(data["widths"]) == set(data["spec"]["modalities"]) == set(data["features"]):
             raise TypeError(f"{wrong[0]!r}" if wrong else "modalities and classes")  # noqa: TRY301
+        if set(data.get("recipes", {})) - set(data["widths"]):
+            raise KeyError("recipes")  # noqa: TRY301
         heard = data.get("heard", data["widths"])
         if not heard.keys() == data["widths"].keys() or not all(1 <= heard[m] <= width for m, width in data["widths"].items()):
             raise ValueError("heard")  # noqa: TRY301
@@ -75,3 +80,5 @@ def _check_kinds(path: Path, learn: Learn, data: Mapping[str, Any], metrics: Map
         raise InputError(
             f"{at(path)}expected what fit writes into data.json and metrics.json, found a fault at {error}; fit again"
         ) from None
+    for m, recipe in data.get("recipes", {}).items():
+        Recipe.from_json(recipe, f"{path / 'data.json'}: recipes.{m}")

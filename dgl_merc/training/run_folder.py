@@ -3,7 +3,7 @@
 In it are:
 
     config.json          settings, resolved
-    data.json            hashes (corpus, store, features), spec, target, splits, widths, heard: what predictions and comparisons must fit
+    data.json            hashes, spec, target, splits, widths, heard, recipes of features: what predictions and comparisons must fit
     environment.json     versions, machine, command, time
     metrics.json         per split: accuracy, weighted F1, per class, confusion, where it is right and where not; the look that dev chose
     history.json         loss and dev weighted F1 at every look
@@ -39,6 +39,7 @@ from dgl_merc.errors import InputError, at
 from dgl_merc.evaluation.breakdown import evaluate_predictions
 from dgl_merc.evaluation.sentiment import evaluate_sentiment
 from dgl_merc.evaluation.uncertainty import evaluate_uncertainty
+from dgl_merc.extraction import Recipe
 from dgl_merc.files import locked, read_json, write_bytes, write_json
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.models import Model, ModelInput, build_model
@@ -96,6 +97,11 @@ class SavedRun:
     def characters(self) -> list[str]:
         """The speakers whom the model knows by name; on another corpus, whoever is called the same."""
         return list(self.data.get("characters", ()))
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """Modality -> what made its vectors, of those where that is known: new conversations are looked at in the same way."""
+        return {m: Recipe.from_json(table, str(self.path / "data.json")) for m, table in self.data.get("recipes", {}).items()}
 
     @property
     def heard(self) -> dict[str, int]:

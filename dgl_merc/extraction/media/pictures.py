@@ -64,8 +64,8 @@ def read_frames(
         longest_edge: larger pictures are shrunk to it; None: they are not.
 
     Raises:
-        MediaError: as of :func:`~dgl_merc.extraction.media.sound.read_sound`, or larger than :data:`MOST_PIXELS`; when it is come upon,
-            which may be after some pictures.
+        MediaError: as of :func:`~dgl_merc.extraction.media.sound.read_sound`, or larger than
+            :data:`~dgl_merc.extraction.media.file.MOST_PIXELS`; when it is come upon, which may be after some pictures.
     """
     stretch = Stretch.of(start, end)
     length = math.inf if stretch.end is None else stretch.end - stretch.start

@@ -40,9 +40,13 @@ STRICT = {"err_detect": "crccheck+explode"}
 
 CUT = "the file is cut off"
 DAMAGED = "the file is damaged or cut off"
+"""A reason: it can't be told which."""
 TOO_LONG = f"longer than {LONGEST:g} s, which is no utterance"
+"""A reason."""
 BEGINS_LATE = "the stretch begins after the recording's end"
+"""A reason."""
 ENDS_LATE = "the stretch ends after the recording's end"
+"""A reason: by more than the tolerance."""
 MOST_SECONDS = 1e9
 
 Kind = Literal["audio", "video"]

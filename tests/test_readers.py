@@ -315,7 +315,7 @@ def test_words_as_utterance_ids_keep_the_order_and_join(tmp_path: Path) -> None:
     corpus = read_table(table(tmp_path, text), ["text=columns:x", "audio=a.npz:power"])
     assert corpus.utterances["utterance_id"].tolist() == ["zeta", "alpha"]
     assert corpus.utterances["has_audio"].tolist() == [False, True]
-    assert "no target: every utterance is context; --target names a column of labels" in corpus.notes
+    assert "no target: every utterance is context; `dglmerc import table --target` names a column of labels" in corpus.notes
 
 
 def test_positions_with_gaps_are_renumbered_counted_and_kept(tmp_path: Path) -> None:

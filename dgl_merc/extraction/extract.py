@@ -18,7 +18,7 @@ from dgl_merc.corpus import Corpus, Modality, presence_column
 from dgl_merc.corpus.care.select import steps_of, with_step
 from dgl_merc.corpus.checks import column_types
 from dgl_merc.corpus.corpus import CORE_COLUMNS
-from dgl_merc.corpus.readers.table import NO_FEATURES
+from dgl_merc.corpus.reading.assemble import NO_FEATURES
 from dgl_merc.errors import InputError, at
 from dgl_merc.extraction.kept import Kept
 from dgl_merc.extraction.recipe import Recipe

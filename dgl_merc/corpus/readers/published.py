@@ -101,8 +101,7 @@ def read_published(
     origin = Origin(known.name, path, folder, published.files or (path,), options)
     beside = {spec.path: spec for spec in specs if spec.kind == "pickle"}
     wanted = _specs(published, specs)
-    bare = () if wanted else ("no features: without some there is no graph; --features text=FILE.npy adds them by row",)
-    said = (f"layout: {known.name}, {known.says}", *published.notes, *notes, *bare)
+    said = (f"layout: {known.name}, {known.says}", *published.notes, *notes)
     return assemble(
         published.name,
         rows,

@@ -28,10 +28,7 @@ from dgl_merc.corpus.reading.rows import Rows, arrange
 from dgl_merc.corpus.targets import SPLITS, Target
 from dgl_merc.errors import InputError, at
 
-__all__ = ["NO_FEATURES", "Columns", "read_table"]
-
-NO_FEATURES = "features: none yet; `dglmerc features` makes them of texts and recordings, --features names files that have them"
-"""The note on a corpus that has none."""
+__all__ = ["Columns", "read_table"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,7 @@ class Columns:
 
 _OWN_NAMES = {"dialogue": "dialogue_id", "utterance": "utterance_id"}
 """Fields of :class:`Columns` whose column has another name in the corpus."""
+_IMPORT = "`dglmerc import table`"  # other commands take the corpus's own names alone
 
 
 def read_table(
@@ -106,10 +104,8 @@ def read_table(
     for name, target in wanted.items():
         known[name], counted = _fill_target(rows, name, target, classes if name == classed else ())
         notes += counted
-    if not specs:
-        notes.append(NO_FEATURES)
     if not known:
-        notes.append("no target: every utterance is context; --target names a column of labels")
+        notes.append("no target: every utterance is context; `dglmerc import table --target` names a column of labels")
     taken = [name for spec in specs if spec.kind == "columns" for name in matching_columns(spec, list(cells))]
     if needed := [name for name in taken if name in (*_own_names().values(), *known)]:
         raise InputError(f"--features: expected columns beside the corpus's own, found {needed[0]!r}")
@@ -142,9 +138,9 @@ def _renamed(file: CsvFile, columns: Columns, one_split: str | None, *, advise: 
                 raise InputError(f"{at(file.path, line=1)}expected no column of splits beside --one-split, found {given or own!r}")
             continue
         if given or field in ("dialogue", "speaker", "split"):
-            advice = f" (--{field} names another)" if advise else ""
+            advice = f" ({_IMPORT} --{field} names another)" if advise else ""
             if field == "split":
-                advice = f" (values {', '.join(SPLITS)}; --split names another; --one-split train puts all rows in one)"
+                advice = f" (values {', '.join(SPLITS)}; {_IMPORT} --split names another; --one-split train puts all rows in one)"
             file.require({given or own: advice})
         if given and given != own:
             if own in cells:

@@ -21,7 +21,10 @@ from dgl_merc.files import file_record
 if TYPE_CHECKING:
     from dgl_merc.corpus.readers.layout import Vectors
 
-__all__ = ["Origin", "assemble"]
+__all__ = ["NO_FEATURES", "Origin", "assemble"]
+
+NO_FEATURES = "features: none yet; `dglmerc features` makes them of texts and recordings, --features names files that have them"
+"""The note on a corpus that has none."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def assemble(
         InputError: any fault of the data.
     """
     _check_modalities(specs, only_where)
-    table, counted, files = rows.table.copy(), list(notes), list(origin.files)
+    table, counted, files = rows.table.copy(), [*notes, *([] if specs else [NO_FEATURES])], list(origin.files)
     features, provenance = {}, {}
     for spec in specs:
         found = attach(spec, rows, origin.folder, nan=nan, columns=columns, arrays=arrays)

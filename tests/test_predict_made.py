@@ -213,7 +213,7 @@ def test_recordings_of_sound_have_no_pictures(tmp_path):
     (tmp_path / "d0.wav").touch()
     found, notes = _findable(letters_corpus(), recipes, Media(tmp_path))
     assert list(found) == ["text", "audio"]
-    assert [note.startswith("absent everywhere: ") and "visual: expected recordings" in note for note in notes] == [True]
+    assert [note.startswith("absent everywhere: ") and "visual: expected videos" in note for note in notes] == [True]
     (tmp_path / "d0.wav").unlink()
     with pytest.raises(InputError, match="audio: expected recordings"):
         _findable(letters_corpus(), recipes, Media(tmp_path))

@@ -180,6 +180,8 @@ def test_no_recording_at_all(tmp_path):
         found(conversations((2, 1)), tmp_path)
     said = "audio: expected recordings of the utterances, such as d0.*, d0_0.*, d0_1.*; found x1.wav, x2.wav, x3, x4, x5 and 1 more; "
     assert str(error.value) == f"{tmp_path}: {said}a column media or --clips names files otherwise"
+    with pytest.raises(InputError, match=r"visual: expected videos of the utterances, such as d0\.\*, "):
+        found(conversations((2, 1)), tmp_path, kind="visual")
     (tmp_path / "e").mkdir()
     with pytest.raises(InputError, match=r"such as 0\.wav, 1\.wav; found nothing;"):
         found(conversations((2, 1)), tmp_path / "e", clips="{position}.wav")

@@ -202,10 +202,11 @@ class _Search:
     def nothing(self, files: tuple[str, ...]) -> str:
         """What to say where no utterance has a file."""
         tried = [*files[:3], *self.looked_for][:3]
+        wanted = "videos" if self.kind == "visual" else "recordings"
         inside = sorted(entry.name for entry in os.scandir(self.root) if not entry.name.startswith("."))
         held = (", ".join(inside[:5]) + (f" and {len(inside) - 5} more" if len(inside) > 5 else "")) or "nothing"
         return (
-            f"{at(self.media.folder)}{self.kind}: expected recordings of the utterances, such as {', '.join(tried)}; found {held}; "
+            f"{at(self.media.folder)}{self.kind}: expected {wanted} of the utterances, such as {', '.join(tried)}; found {held}; "
             "a column media or --clips names files otherwise"
         )
 

@@ -78,7 +78,13 @@ class Recipe:
         return cls(**table)
 
     def __str__(self) -> str:
-        options = "".join(f", {name} {value}" for name, value in self.options.items())
+        """For people: options that are empty say nothing.
+
+        >>> str(Recipe("visual", "scikit-image", "hog", {"faces": False, "note": ""}, {"numpy": "2.0"}))
+        'scikit-image hog, faces no, numpy 2.0'
+        """
+        said = {name: ("no", "yes")[value] if isinstance(value, bool) else value for name, value in self.options.items()}
+        options = "".join(f", {name} {value}" for name, value in said.items() if value != "")
         versions = "".join(f", {name} {value}" for name, value in self.versions.items())
         return f"{self.extractor} {self.model}{options}{versions}"
 

@@ -56,6 +56,7 @@ def _print_json(corpus: Corpus, tables: dict[str, pd.DataFrame]) -> None:
         "utterances": len(corpus.utterances),
         "content_sha256": corpus.content_sha256,
         "targets": {name: target.to_json() for name, target in corpus.targets.items()},
+        "recipes": {name: dict(about.recipe) for name, about in corpus.modalities.items() if about.recipe},
         "source": dict(corpus.source),
         "notes": list(corpus.notes),
     }
@@ -81,7 +82,13 @@ def _print(corpus: Corpus, tables: dict[str, pd.DataFrame]) -> None:
     steps = [str(step.get("command")) for step in steps_of(corpus)]
     source = str(corpus.source.get("reader") or corpus.source.get("kind") or "unknown")
     print_line(f"Source: {', then '.join([source, *steps])}{_path(corpus)}")
-    print_notes([*corpus.notes, f"speakers: {shared_speakers(corpus)} occur in more than one split"])
+    print_notes([*corpus.notes, *_licences(corpus), f"speakers: {shared_speakers(corpus)} occur in more than one split"])
+
+
+def _licences(corpus: Corpus) -> list[str]:
+    """Of what made its modalities, where there is something that users must know."""
+    made = {name: about.recipe.get("licence") for name, about in corpus.modalities.items() if about.recipe}
+    return [f"{name}: licence: {licence}" for name, licence in made.items() if licence]
 
 
 def _path(corpus: Corpus) -> str:

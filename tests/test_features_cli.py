@@ -102,6 +102,9 @@ def test_what_is_wrong_with_recordings_is_listed_and_the_rest_is_there(odd, tmp_
     assert not any("features: none yet" in note for note in corpus.notes)
     info = good("corpus", "info", tmp_path / "out")
     assert any("opensmile eGeMAPSv02" in line for line in info)
+    assert f"- audio: licence: {corpus.modalities['audio'].recipe['licence']}" in info
+    recipes = json.loads("\n".join(good("corpus", "info", tmp_path / "out", "--json")))["recipes"]
+    assert recipes == {"audio": corpus.modalities["audio"].recipe}
 
 
 def test_a_corpus_gets_the_modality_beside_its_own(tmp_path, odd):

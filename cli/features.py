@@ -46,9 +46,18 @@ LOOKERS = click.option("--jobs", type=click.IntRange(1, 1024), help="Processes t
 @click.argument("source", metavar="CORPUS_or_TABLE", type=click.Path(path_type=Path))
 @OUT
 @MEDIA
-@click.option("--text", metavar="MODEL", help="Text by a model of sentence-transformers: its folder, or its name on the hub.")
-@click.option("--audio", metavar="SET", help="Sound by a feature set of openSMILE, such as egemaps or compare.")
-@click.option("--visual", metavar="WHAT", help="Pictures, such as hog.")
+@click.option(
+    "--text",
+    metavar="MODEL",
+    help="What was said, by a model of sentence-transformers: its folder, or its name on the hub, such as "
+    "sentence-transformers/all-MiniLM-L6-v2.",
+)
+@click.option("--audio", metavar="SET", help="Sound, by a feature set of openSMILE, such as egemaps (88 numbers) or compare (6373).")
+@click.option(
+    "--visual",
+    metavar="WHAT",
+    help="Pictures of videos: hog (of faces, without a model), or model:NAME (by an image model of transformers); with ,faces=no whole pictures.",
+)
 @CLIPS
 @CUT
 @LOOKERS

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgl_merc.cli.making import asked_for, making_options, opened, say_notes
 from dgl_merc.cli.options import DEVICE, THREADS, choose_device
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = ["explain"]
     help="Where features of a CSV are, as for `predict`. Repeatable.",
 )
 @click.option("--nan", type=click.Choice(["error", "absent"]), help="What a NaN in a CSV is.  [default: error]")
+@making_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the tables and pictures; default: only printed.")
 @click.option("--format", "kind", type=click.Choice(["svg", "png", "pdf"]), default="svg", show_default=True, help="Of the pictures.")
 @DEVICE
@@ -52,12 +54,14 @@ def explain(
     kind: PictureKind,
     device: str,
     threads: int,
+    **recorded: Any,
 ) -> None:
     """Show what the model of RUN looked at in DIALOGUE, and what its answers hang on.
 
     Printed is what each answer becomes without a modality, without an utterance (as if nobody had said it), and without an edge of the
     model's graphs and attentions: exactly, by asking the model again. DIALOGUE is the name of a dialogue, or its number: of SOURCE (a
-    store, the folder of a corpus, a CSV or JSON lines), or, without one, of the corpus that RUN was trained on.
+    store, the folder of a corpus, a CSV or JSON lines), or, without one, of the corpus that RUN was trained on. Features that SOURCE lacks
+    are made as `predict` makes them, of its texts and, with --media DIR, of recordings.
     """
     from dgl_merc.cli.console import print_line, print_notes, print_table, progress_bar
     from dgl_merc.explanations import Explainer
@@ -75,12 +79,15 @@ def explain(
     )
     from dgl_merc.training.run_folder import open_run
 
-    count = how_many(edges)
+    count, asked = how_many(edges), asked_for(**recorded)
     if out:
         check_place(out)
     saved = open_run(run)
     device = choose_device(device, threads)
-    corpus = corpus_for(saved, source, features, "absent" if nan == "absent" else "error")
+    with opened(asked, device) as making:
+        corpus = corpus_for(saved, source, features, "absent" if nan == "absent" else "error", making)
+    if source:
+        say_notes(corpus)
     explainer = Explainer(saved, corpus, dialogue, device=device)
     if utterance is not None:
         at_position(explainer, utterance)

@@ -56,7 +56,8 @@ LOOKERS = click.option("--jobs", type=click.IntRange(1, 1024), help="Processes t
 @click.option(
     "--visual",
     metavar="WHAT",
-    help="Pictures of videos: hog (of faces, without a model), or model:NAME (by an image model of transformers); with ,faces=no whole pictures.",
+    help="Pictures of videos: hog (of faces, without a model), or model:NAME (by an image model of transformers); with ,faces=no whole "
+    "pictures.",
 )
 @CLIPS
 @CUT

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgl_merc.cli.features import CLIPS, CUT, LOOKERS, MEDIA
-from dgl_merc.cli.options import DEVICE, THREADS, choose_device, choose_jobs
+from dgl_merc.cli.making import MAKING, Asked, asked_for, making_options, opened, say_notes
+from dgl_merc.cli.options import DEVICE, THREADS, choose_device
 from dgl_merc.errors import InputError, at
 
 if TYPE_CHECKING:
-    from dgl_merc.corpus import Corpus
     from dgl_merc.corpus.reading.features import NanPolicy
-    from dgl_merc.extraction import Media
-    from dgl_merc.extraction.recordings import Cut
 
 __all__ = ["predict"]
 
 _OF_STREAMS = ("window", "dialogues")
-_OF_MAKING = ("media", "models", "jobs", "clips", "cut")
 _BY_DEFAULT = {"cut": "shared"}
 _OPTIONS = {"kind": "--format", "models": "--model"}
 
@@ -37,17 +32,7 @@ _OPTIONS = {"kind": "--format", "models": "--model"}
     "[default: the columns MODALITY_0, MODALITY_1, ...]",
 )
 @click.option("--nan", type=click.Choice(["error", "absent"]), help="What a NaN in a CSV is.  [default: error]")
-@MEDIA
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="MODALITY=MODEL",
-    help="Where the model that makes a modality's features is on this machine, if it is not where it was: a name or a folder. Repeatable.",
-)
-@CLIPS
-@CUT
-@LOOKERS
+@making_options
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write: .csv, .jsonl or .parquet.  [default: standard output]")
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), help="[default: by the file's name; csv]")
 @click.option("--force", is_flag=True, help="Replace the file of answers.")
@@ -77,35 +62,14 @@ def predict(places: tuple[Path, ...], stream: bool, device: str, threads: int, *
     if stream:
         _listen(places, {name: given[name] for name in _OF_STREAMS if given[name]}, choose_device(device, threads))
     else:
-        making = _checked(**{key: given.pop(key) for key in _OF_MAKING})
+        making = asked_for(**{key: given.pop(key) for key in MAKING})
         given = {key: value for key, value in given.items() if key not in _OF_STREAMS}
         _answer(*places, making=making, device=choose_device(device, threads), **given)
 
 
-def _checked(media: Path | None, models: tuple[str, ...], jobs: int | None, clips: str, cut: Cut) -> _Making:
-    """What there is to make features with, as it was typed."""
-    from dgl_merc.extraction import Media
-
-    pairs = [text.partition("=") for text in models]
-    if wrong := next((text for text, (m, _, model) in zip(models, pairs, strict=True) if not m or not model), None):
-        raise InputError(f"--model {wrong}: expected MODALITY=MODEL, such as text=models/minilm")
-    given = [name for name, there in (("--jobs", jobs), ("--clips", clips), ("--cut", cut != "shared")) if there]
-    if given and not media:
-        raise InputError(f"{given[0]}: expected recordings to look at (--media DIR); leave it out")
-    return _Making(Media(media, clips, cut) if media else None, {m: model for m, _, model in pairs}, jobs)
-
-
-class _Making(NamedTuple):
-    """:class:`dgl_merc.inference.making.Making`, before anything heavy is imported or opened."""
-
-    media: Media | None
-    models: dict[str, str]
-    jobs: int | None
-
-
 def _answer(
     *places: Path,
-    making: _Making,
+    making: Asked,
     device: str,
     features: tuple[str, ...],
     nan: str | None,
@@ -115,13 +79,10 @@ def _answer(
 ) -> None:
     """A file of conversations to a file of answers."""
     from dgl_merc.cli.console import print_line
-    from dgl_merc.extraction import Extractors
-    from dgl_merc.extraction.extractor import open_extractor
     from dgl_merc.files import check_file, write_bytes
     from dgl_merc.inference import Predictor
     from dgl_merc.inference.answers import as_bytes, format_of
     from dgl_merc.inference.conversations import read_conversations
-    from dgl_merc.inference.making import Making
 
     *runs, file = places
     if not runs:
@@ -136,26 +97,16 @@ def _answer(
         check_file(out, [file, *sources, *(file.parent / source for source in sources)], force=force)
     predictor = Predictor.open(*runs, device=device)
     policy: NanPolicy = "absent" if nan == "absent" else "error"
-    jobs = choose_jobs(making.jobs, "cpu", 1, 1024)
-    with Extractors(jobs, partial(open_extractor, device=device)) as extractors:
-        made_with = Making(making.media, making.models, extractors, partial(click.echo, err=True))
+    with opened(making, device) as made_with:
         corpus = read_conversations(file, predictor.expected, features=features, nan=policy, making=made_with)
     table = predictor.predict(corpus)
-    for note in (*corpus.notes, *_absences(corpus)):
-        click.echo(f"- {note}", err=True)
+    say_notes(corpus)
     if out is None:
         click.echo(as_bytes(table, shape), nl=False)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, as_bytes(table, shape))
     print_line(f"{len(table)} utterances of {len(corpus)} dialogues answered: {out}")
-
-
-def _absences(corpus: Corpus) -> list[str]:
-    """What could not be made, and why: utterance by utterance, the first of them."""
-    from dgl_merc.extraction.extract import list_absent, reason_column
-
-    return [line for m in corpus.modalities if reason_column(m) in corpus.utterances for line in list_absent(corpus, m)]
 
 
 def _listen(places: tuple[Path, ...], bounds: dict[str, int], device: str) -> None:

@@ -80,8 +80,12 @@ def test_a_conversation_from_elsewhere(kind, mglra, corpus, tmp_path):
         "jsonl": lambda: write_lines(tmp_path / "talk.jsonl", objects),
         "csv": lambda: write_csv(tmp_path / "talk.csv", objects, {m: a.width for m, a in corpus.modalities.items()}),
     }[kind]()
-    printed = good("explain", mglra, objects[0]["dialogue_id"], place, "--edges", 0)
-    rows = [line.split("|")[5].strip() for line in printed if line.startswith("| ") and line[2].isdigit()][: len(objects)]
+    result = run("explain", mglra, objects[0]["dialogue_id"], place, "--edges", 0)
+    assert result.exit_code == 0, result.output
+    assert any(line.startswith("- visual: ") and "it is absent" in line for line in result.stderr.splitlines()), "nobody is told"
+    rows = [line.split("|")[5].strip() for line in result.stdout.splitlines() if line.startswith("| ") and line[2].isdigit()][
+        : len(objects)
+    ]
     assert rows == Explainer(open_run(mglra), corpus, objects[0]["dialogue_id"]).utterances["predicted"].tolist()
 
 

@@ -109,6 +109,23 @@ def test_it_is_the_prediction_from_the_corpus(made, told):
         assert np.abs(answers(without) - answers(wanted)).max() > 1e-5, f"vacuous: the model does not hear {m}"
 
 
+def test_a_recording_is_explained_as_it_is_answered(made, told):
+    table = pd.read_csv(io.StringIO(told.stdout))
+    best = answers(table[table["dialogue_id"] == "d1"]).max(axis=1)
+    ask = ("explain", made / "run", "d1", made / "new.csv", "--edges", 0)
+    shown = {}
+    for name, more in (("whole", ("--media", made / "media", "--jobs", 1)), ("deaf", ())):
+        result = run(*ask, *more)
+        assert result.exit_code == 0, result.output
+        rows = [line.split("|") for line in result.stdout.splitlines() if line.startswith("| ") and line[2].isdigit()]
+        shown[name] = [float(row[6]) for row in rows[:4]], result.stderr
+    np.testing.assert_allclose(shown["whole"][0], 100 * best, rtol=0, atol=0.051)
+    assert shown["deaf"][0] != shown["whole"][0]
+    assert "- audio: 0 of 16 utterances have it; of the others it is absent; give recordings (--media DIR)" in shown["deaf"][1]
+    assert "- visual: 4 of 16 utterances have it" in shown["whole"][1]
+    assert_one_line(run(*ask[:3], "--media", made / "media"), "--media: expected a CSV after the dialogue, found none")
+
+
 def test_what_is_not_there_is_listed_and_the_rest_answered(made, tmp_path):
     media, table = tmp_path / "media", new_table(made)
     shutil.copytree(made / "media", media)

@@ -9,6 +9,7 @@ from dgl_merc.corpus import Corpus
 from dgl_merc.corpus.reading.features import NanPolicy
 from dgl_merc.errors import InputError
 from dgl_merc.inference.conversations import read_conversations
+from dgl_merc.inference.making import Making
 from dgl_merc.inference.utterance import Expected
 from dgl_merc.training.run_folder import SavedRun
 from dgl_merc.training.source import corpus_of
@@ -16,7 +17,9 @@ from dgl_merc.training.source import corpus_of
 __all__ = ["corpus_for"]
 
 
-def corpus_for(run: SavedRun, source: Path | None, features: Sequence[str] = (), nan: NanPolicy = "error") -> Corpus:
+def corpus_for(
+    run: SavedRun, source: Path | None, features: Sequence[str] = (), nan: NanPolicy = "error", making: Making | None = None
+) -> Corpus:
     """The corpus of conversations, or, without a source, the one the run was trained on.
 
     Args:
@@ -24,12 +27,15 @@ def corpus_for(run: SavedRun, source: Path | None, features: Sequence[str] = (),
         source: as :func:`~dgl_merc.inference.conversations.read_conversations` takes it.
         features: of a CSV.
         nan: the same: whether a NaN in features is an error or makes the modality absent.
+        making: what there is to make features with that the source lacks; None: its texts.
 
     Raises:
-        InputError: as there, and features without a source.
+        InputError: as there, and what is for a source without one.
     """
+    making = making or Making()
     if source is None:
-        if features or nan != "error":
-            raise InputError(f"{'--features' if features else '--nan'}: expected a CSV after the dialogue, found none; name it")
+        given = (("--features", features), ("--nan", nan != "error"), ("--media", making.media), ("--model", making.models))
+        if odd := [name for name, there in given if there]:
+            raise InputError(f"{odd[0]}: expected a CSV after the dialogue, found none; name it")
         return corpus_of(run, None)
-    return read_conversations(source, Expected.of([run]), features=features, nan=nan)
+    return read_conversations(source, Expected.of([run]), features=features, nan=nan, making=making)

@@ -143,6 +143,7 @@ def test_damaged_folders_are_refused(vit: Path, tmp_path: Path, monkeypatch: pyt
     assert "on the Hugging Face hub" in refused(tmp_path / "none")
     assert "visual:" in refused(tmp_path / "none")
     assert "revision: expected a model of the hub" in refused(vit, ",revision=x")
+    assert "on the Hugging Face hub" in refused(Path("x" * 300))  # longer than a file's name may be
 
     part = copied("part")
     tensors = load_file(part / "model.safetensors")

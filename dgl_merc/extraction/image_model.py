@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dgl_merc.errors import InputError, is_out_of_memory
 from dgl_merc.extraction.recipe import Recipe, hold_to_weights
-from dgl_merc.extraction.sentence_model import first_words, from_hub, on_device, quiet, refuse_adapter, weights_of
+from dgl_merc.extraction.sentence_model import find_model, first_words, on_device, quiet, refuse_adapter, weights_of
 
 __all__ = ["ImageModel"]
 
@@ -93,20 +93,15 @@ class ImageModel:
 
 
 def _found(recipe: Recipe) -> tuple[str, str, Path]:
-    """A model's name, its commit or "", and its folder."""
-    folder, revision = Path(recipe.model), recipe.options.get("revision")
+    """:func:`find_model`, where transformers is there."""
     try:
         import transformers
 
         if int(transformers.__version__.split(".")[0]) < 5:  # earlier ones prepare pictures in other ways
             raise InputError(f"visual: expected transformers 5 or later, found {transformers.__version__}; upgrade it")
-        if not folder.is_dir():
-            return from_hub(recipe.model, str(revision) if revision else None, "visual")
+        return find_model(recipe)
     except ImportError as error:
         raise InputError(f"visual: expected transformers, found {error}; pip install 'dglmerc[visual]'") from None
-    if revision:
-        raise InputError(f"--visual model:{recipe.model}: revision: expected a model of the hub, found a folder")
-    return recipe.model, "", folder
 
 
 def _loaded(folder: Path) -> tuple[Any, Any, bool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_merc.errors import InputError, is_out_of_memory
-from dgl_merc.extraction.recipe import Kind
+from dgl_merc.extraction.recipe import Kind, Recipe
 from dgl_merc.files import sha256
 
-__all__ = ["deciding_files", "first_words", "from_hub", "load", "on_device", "quiet", "refuse_adapter", "weights_of"]
+__all__ = ["deciding_files", "find_model", "first_words", "from_hub", "load", "on_device", "quiet", "refuse_adapter", "weights_of"]
 
 _SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model", ".spm", ".vocab", ".tiktoken", ".jinja")
 _ELSEWHERE = ("onnx", "openvino", "coreml")
@@ -55,6 +56,24 @@ def weights_of(folder: Path) -> str:
     """The SHA-256 over name and SHA-256 of every file of :func:`deciding_files`: alike for a copy, wherever it lies."""
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in deciding_files(folder)]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def find_model(recipe: Recipe) -> tuple[str, str, Path]:
+    """Where the model of a recipe is: a folder, or on the hub.
+
+    Returns:
+        Its name, its commit or "" of a folder, and its folder.
+
+    Raises:
+        InputError: a folder and a revision, or as :func:`from_hub`.
+        ImportError: huggingface_hub, which both extras bring, is missing.
+    """
+    revision = recipe.options.get("revision")
+    if not os.path.isdir(recipe.model):  # unlike Path.is_dir, of a name of any length
+        return from_hub(recipe.model, str(revision) if revision else None, recipe.kind)
+    if revision:
+        raise InputError(f"--{recipe.kind} {recipe.model}: revision: expected a model of the hub, found a folder")
+    return recipe.model, "", Path(recipe.model)
 
 
 def from_hub(name: str, revision: str | None, kind: Kind = "text") -> tuple[str, str, Path]:

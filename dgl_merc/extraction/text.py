@@ -6,7 +6,6 @@ the last layer's vectors.
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ import numpy as np
 from dgl_merc.errors import InputError
 from dgl_merc.extraction.items import Absence, Item, Vector
 from dgl_merc.extraction.recipe import Option, Reading, Recipe, anything, hold_to_weights, split_recipe, whole, with_versions
-from dgl_merc.extraction.sentence_model import from_hub, load, quiet, weights_of
+from dgl_merc.extraction.sentence_model import find_model, load, quiet, weights_of
 
 __all__ = ["SentenceEmbedder", "has_words", "parse"]
 
@@ -64,11 +63,7 @@ class SentenceEmbedder:
     def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
         if wrong := set(recipe.options) - set(_OPTIONS):
             raise InputError(f"text: expected options among {', '.join(_OPTIONS)}, found {', '.join(sorted(wrong))}")
-        name, commit, folder = recipe.model, "", Path(recipe.model)
-        if not os.path.isdir(folder):  # unlike Path.is_dir, of a name of any length
-            name, commit, folder = _found(recipe)
-        elif recipe.options.get("revision"):
-            raise InputError(f"--text {name}: revision: expected a model of the hub, found a folder")
+        name, commit, folder = _found(recipe)
         self._model, self.width = load(folder, device)
         weights = weights_of(folder)  # after that: what is no model may hold anything, and much of it
         hold_to_weights(recipe, weights)
@@ -131,9 +126,8 @@ class SentenceEmbedder:
 
 
 def _found(recipe: Recipe) -> tuple[str, str, Path]:
-    """:func:`from_hub`, with a message where sentence-transformers, which brings it, is missing."""
-    revision = recipe.options.get("revision")
+    """:func:`find_model`, with a message where sentence-transformers, which brings what it needs, is missing."""
     try:
-        return from_hub(recipe.model, str(revision) if revision else None)
+        return find_model(recipe)
     except ImportError as error:
         raise InputError(f"text: expected sentence-transformers, found {error}; pip install 'dglmerc[text]'") from None

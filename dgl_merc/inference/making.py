@@ -6,9 +6,9 @@ recipe, and several runs that hear a modality must have had it from the same mod
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.errors import InputError, at
@@ -162,9 +162,9 @@ def _local(modality: str, recipe: Recipe, model: str | None) -> Recipe:
         InputError: a folder that is not there. (A model of the hub has a revision.)
     """
     if model:
-        here = {k: v for k, v in recipe.options.items() if k != "revision"} if Path(model).is_dir() else recipe.options
+        here = {k: v for k, v in recipe.options.items() if k != "revision"} if os.path.isdir(model) else recipe.options
         return replace(recipe, model=model, options=here)
-    if recipe.weights and "revision" not in recipe.options and not Path(recipe.model).is_dir():
+    if recipe.weights and "revision" not in recipe.options and not os.path.isdir(recipe.model):
         raise InputError(
             f"{modality}: expected the model that made it in training in {recipe.model}, found no such folder; "
             f"--model {modality}=FOLDER says where it is on this machine"

@@ -67,13 +67,14 @@ def asked_for(media: Path | None, models: tuple[str, ...], clips: str, cut: Cut,
 
 @contextmanager
 def opened(asked: Asked, device: str) -> Iterator[Making]:
-    """With extractors, which end with the context; what users should know goes to standard error."""
+    """With extractors, which end with the context; what users should know, and how far it is, goes to standard error."""
+    from dgl_merc.cli.console import progress_bar
     from dgl_merc.extraction import Extractors
     from dgl_merc.extraction.extractor import open_extractor
     from dgl_merc.inference.making import Making
 
     with Extractors(choose_jobs(asked.jobs, "cpu", 1, 1024), partial(open_extractor, device=device)) as extractors:
-        yield Making(asked.media, asked.models, extractors, partial(click.echo, err=True))
+        yield Making(asked.media, asked.models, extractors, partial(click.echo, err=True), progress_bar)
 
 
 def say_notes(corpus: Corpus) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,6 +242,18 @@ def test_the_model_is_where_it_is_said_to_be(runs, tmp_path, wanted, opened):
     result = run("predict", tmp_path / "moved", file)
     assert_one_line(result, f"text: expected the model that made it in training in {tmp_path}/gone, found no such folder", "--model text=")
     answered(run("predict", tmp_path / "moved", file, "--model", f"text={tmp_path}"))
+
+
+def test_how_far_it_is_is_shown(runs, tmp_path, opened, monkeypatch):
+    shown: list[object] = []
+
+    @contextmanager
+    def bar(title: str, unit: str):
+        yield lambda done, total: shown.append((title, unit, done, total))
+
+    monkeypatch.setattr("dgl_merc.cli.console.progress_bar", bar)
+    answered(run("predict", runs / "text", written(tmp_path / "new.csv")))
+    assert shown[-1] == ("text", "utterances", 28, 28)
 
 
 def test_extractors_are_kept_open_from_call_to_call(runs, tmp_path, wanted, opened):

@@ -26,7 +26,7 @@ from dgl_merc.extraction.recordings import Media, Places, find_recordings
 from dgl_merc.extraction.wanted import Wanted, file_records, wanted_media, wanted_text
 from dgl_merc.extraction.workers import Extractors, Opened
 
-__all__ = ["Progress", "extract", "list_absent", "media_column", "reason_column"]
+__all__ = ["Progress", "extract", "list_absent", "media_column", "no_progress", "reason_column"]
 
 Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
 """(title, unit) -> a context that gives a function of (done, in all)."""
@@ -52,7 +52,8 @@ def media_column(modality: str) -> str:
 
 
 @contextmanager
-def _no_progress(_title: str, _unit: str) -> Iterator[Callable[[int, int], None]]:
+def no_progress(_title: str, _unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A :data:`Progress` that shows nothing."""
     yield lambda _done, _total: None
 
 
@@ -65,7 +66,7 @@ def extract(
     work: Path | None = None,
     extractors: Extractors | None = None,
     say: Callable[[str], None] = lambda _: None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> Corpus:
     """A corpus with further modalities: bit for bit the same whatever ``jobs`` is and however often it was cut off.
 

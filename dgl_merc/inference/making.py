@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.errors import InputError, at
 from dgl_merc.extraction import Extractors, Media, Recipe, extract
+from dgl_merc.extraction.extract import Progress, no_progress
 from dgl_merc.extraction.recordings import NothingFoundError, find_recordings
 from dgl_merc.inference.utterance import Expected
 
@@ -28,12 +29,14 @@ class Making:
         models: modality -> the name or folder of the recipe's model on this machine, where that is another.
         extractors: opened before, or to be opened for later calls as well; None: one process, for this call.
         say: is told what users should know before anything is made, such as licences.
+        progress: shows how far it is.
     """
 
     media: Media | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     extractors: Extractors | None = None
     say: Callable[[str], None] = lambda _: None
+    progress: Progress = no_progress
 
 
 def _check(expected: Expected, making: Making) -> None:
@@ -85,7 +88,7 @@ def made(corpus: Corpus, expected: Expected, making: Making, name: str) -> Corpu
     kept = {m: x for m, x in corpus.features.items() if m not in recipes}
     table = corpus.utterances.drop(columns=[presence_column(m) for m in recipes if m in corpus.features])
     bare = replace(corpus, utterances=table, features=kept, modalities={m: corpus.modalities[m] for m in kept})
-    full = extract(bare, recipes, making.media, extractors=making.extractors, say=making.say)
+    full = extract(bare, recipes, making.media, extractors=making.extractors, say=making.say, progress=making.progress)
     said = [f"{m}: made by {Recipe.from_json(full.modalities[m].recipe, m)}" for m in recipes]
     return replace(full, notes=(*said, *notes, *full.notes))
 

@@ -163,7 +163,7 @@ def test_files_of_a_run(demo):
 def test_columns_of_utterances():
     table = FORMATS.split("| column | what |")[1].split("\n\n")[0]
     named = re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in table.splitlines()[2:]))
-    assert set(named) == {*CORE_COLUMNS, "emotion", "sentiment", "has_text", "has_audio"}
+    assert set(named) == {*CORE_COLUMNS, "emotion", "sentiment", "has_text", "has_audio", "no_audio_because", "audio_media"}
 
 
 def test_looking_at_a_store(demo, monkeypatch):

@@ -234,7 +234,8 @@ def test_processes_draw_dropouts_of_their_own():
         torch.Generator().manual_seed(seed)
 
 
-def test_processes_draw_the_same_model_and_then_dropouts_of_their_own(source, tmp_path):
+def test_processes_draw_the_same_model_and_then_dropouts_of_their_own(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(Processes, "first", lambda _self, make: make())  # nobody is there to be told
     words = [*SMALL, "training.max_epochs=1"]
     job = run_module._job(source.corpus, source.spec, load_settings("mglra", words, 5), None)
     made = []

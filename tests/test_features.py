@@ -126,6 +126,13 @@ def test_a_recording_is_read_from_its_beginning_to_its_end_by_one_process(tmp_pa
     assert len({file for seen in lines for file, _ in seen}) == sum(len({file for file, _ in seen}) for seen in lines)
 
 
+def test_a_stretch_may_be_said_to_last_for_months(tmp_path, one):
+    record(tmp_path / "m/d0.wav", 1)
+    corpus = conversations((1,), start=0.0, end=1e7)
+    made = extract(corpus, {"audio": recipe()}, Media(tmp_path / "m"), extractors=one)
+    assert np.asarray(made.features["audio"]).tolist() == [[1.0, 0.0, 1e7, 1.0]]
+
+
 def test_the_same_stretch_and_the_same_text_are_looked_at_once(tmp_path, one):
     (tmp_path / "log").mkdir()
     record(tmp_path / "m/a.wav", 1)

@@ -24,6 +24,7 @@ import numpy as np
 from dgl_merc.errors import InputError
 from dgl_merc.extraction.extractor import Extractor, open_extractor
 from dgl_merc.extraction.items import Absence, Item, Vector
+from dgl_merc.extraction.media import LONGEST
 from dgl_merc.extraction.recipe import Recipe
 
 __all__ = ["Extractors", "Opened"]
@@ -190,7 +191,7 @@ class _Crew:
     def _set_deadline(self, worker: _Worker) -> None:
         item = worker.items[0] if worker.items else None
         known = item is not None and item.start is not None and item.end is not None
-        length = max(0.0, item.end - item.start) if known else _UNKNOWN  # type: ignore[union-attr, operator]
+        length = min(max(0.0, item.end - item.start), LONGEST) if known else _UNKNOWN  # type: ignore[union-attr, operator]
         worker.deadline = time.monotonic() + self._patience + (_TIMES * length if item else 0)
 
     def _heard(self) -> list[_Worker]:

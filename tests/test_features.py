@@ -340,7 +340,7 @@ def test_a_full_disk_is_one_line(monkeypatch, tmp_path, talk, one):
     monkeypatch.setattr(kept_module.os, "fsync", full)
     corpus, media = talk
     (tmp_path / "work").mkdir()
-    with pytest.raises(InputError, match=r"can't be written \(No space left on device\); free some room, and the same command goes on"):
+    with pytest.raises(InputError, match=r"can't be written \(No space left on device\); free some room, and go on with --resume"):
         extract(corpus, {"text": recipe("text")}, media, work=tmp_path / "work", extractors=one)
 
 

@@ -310,6 +310,9 @@ def test_one_line_each(runs, tmp_path):
     assert_one_line(run("predict", runs / "text", lines, *media), "expected a CSV or the folder of a corpus beside recordings (--media)")
     typed = CliRunner().invoke(main, ["predict", str(runs / "heard"), "-", *map(str, media)], input=lines.read_bytes())
     assert_one_line(typed, "standard input: expected a CSV or the folder of a corpus beside recordings (--media)")
+    (tmp_path / "d0.wav").write_bytes(b"x")
+    over = (*media, "--out", tmp_path / "d0.wav", "--format", "csv", "--force")
+    assert_one_line(run("predict", runs / "heard", file, *over), "d0.wav: is what is read; name another file")
     assert_one_line(run("predict", runs / "text", file, "--jobs", 2), "--jobs: expected recordings to look at (--media DIR)")
     assert_one_line(run("predict", runs / "text", file, "--model", "text"), "--model text: expected MODALITY=MODEL")
     assert_one_line(

@@ -109,7 +109,7 @@ class AcousticDescriber:
         Of the same samples always the same bits. Sound that never changes is absent: it was never recorded, and openSMILE would give
         every such utterance the same finite numbers.
         """
-        if np.ptp(sound.samples) == 0:
+        if sound.samples.min() == sound.samples.max():  # no difference, which floats of a stranger may overflow
             return Absence("nothing but digital silence")
         # openSMILE works on 16 bits, and its Python side lets 1.0 become -32768: a click at every peak that reaches full scale
         samples = np.clip(sound.samples, -1, _LOUDEST)

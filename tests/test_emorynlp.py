@@ -24,6 +24,7 @@ from layout_cases_more import (
 from dgl_merc.corpus import open_corpus
 from dgl_merc.corpus.readers.emorynlp import parse_speakers
 from dgl_merc.corpus.readers.published import read_published
+from dgl_merc.corpus.readers.table import NO_FEATURES
 from dgl_merc.errors import InputError
 
 
@@ -47,7 +48,7 @@ def test_emorynlp_from_its_header_alone(tmp_path):
         "layout: emorynlp-folder, EmoryNLP's CSVs with Season, Episode, Scene_ID (text and emotions, no features), a folder of three",
         f"speaker: {together} utterances are said by several together, whose names are joined with ' & '",
         "dialogues are scenes",
-        "no features: without some there is no graph; --features text=FILE.npy adds them by row",
+        NO_FEATURES,
     )
     assert "EmoryNLP" in said
 

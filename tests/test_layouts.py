@@ -21,6 +21,7 @@ from dgl_merc.corpus.readers.known import known_layouts
 from dgl_merc.corpus.readers.layout import Content
 from dgl_merc.corpus.readers.meld import EMOTIONS
 from dgl_merc.corpus.readers.published import read_published
+from dgl_merc.corpus.readers.table import NO_FEATURES as BARE
 from dgl_merc.corpus.readers.table import read_table
 from dgl_merc.corpus.reading.content import describe, read_content
 from dgl_merc.errors import InputError
@@ -32,7 +33,6 @@ LABELLED = [name for name in OWN if name != "comet"]
 LABELS = {"iemocap": iemocap.LABELS, "meld": EMOTIONS, "emorynlp": cosmic.EMORYNLP, "daily": cosmic.DAILYDIALOG}
 NO_DEV = "no dev split, as published: dglmerc corpus split OUT NEW --dev .1 --test keep makes one of train (or --by session --dev Ses04 --test keep)"
 LOCAL = "speakers are numbered within each dialogue: who speaks in two of them is not known"
-BARE = "no features: without some there is no graph; --features text=FILE.npy adds them by row"
 MEAN = "text is roberta_mean, the mean of roberta1 to roberta4; --features text=file:roberta1 takes the last layer"
 
 

@@ -20,6 +20,7 @@ from dgl_merc.corpus.readers import known
 from dgl_merc.corpus.readers import published as module
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published, Vectors
 from dgl_merc.corpus.readers.published import read_published
+from dgl_merc.corpus.readers.table import NO_FEATURES
 from dgl_merc.errors import InputError
 
 LABELS = ("hap", "exc", "sad", "xxx")
@@ -195,5 +196,5 @@ def test_a_corpus_without_features_waits_for_some(toys, tmp_path, monkeypatch):
     good("import", toys, tmp_path / "bare")
     corpus = open_corpus(tmp_path / "bare", check="full")
     assert (len(corpus), dict(corpus.modalities)) == (3, {})
-    assert corpus.notes[-1].startswith("no features: without some there is no graph; --features text=FILE.npy")
+    assert corpus.notes[-1] == NO_FEATURES
     assert_one_line(dglmerc("build-graphs", tmp_path / "bare", tmp_path / "g"), "expected at least one modality, found none")

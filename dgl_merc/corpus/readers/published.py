@@ -12,6 +12,7 @@ from dgl_merc.corpus.corpus import Corpus
 from dgl_merc.corpus.readers.beside import moved
 from dgl_merc.corpus.readers.known import known_layouts
 from dgl_merc.corpus.readers.layout import Choices, Content, Layout, Published, Vectors
+from dgl_merc.corpus.readers.table import NO_FEATURES
 from dgl_merc.corpus.reading.assemble import Origin, assemble
 from dgl_merc.corpus.reading.content import describe, read_content
 from dgl_merc.corpus.reading.feature_spec import FeatureSpec, parse_specs
@@ -101,7 +102,7 @@ def read_published(
     origin = Origin(known.name, path, folder, published.files or (path,), options)
     beside = {spec.path: spec for spec in specs if spec.kind == "pickle"}
     wanted = _specs(published, specs)
-    bare = () if wanted else ("no features: without some there is no graph; --features text=FILE.npy adds them by row",)
+    bare = () if wanted else (NO_FEATURES,)
     said = (f"layout: {known.name}, {known.says}", *published.notes, *notes, *bare)
     return assemble(
         published.name,

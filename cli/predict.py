@@ -79,7 +79,8 @@ def _answer(
 ) -> None:
     """A file of conversations to a file of answers."""
     from dgl_merc.cli.console import print_line
-    from dgl_merc.files import check_file, write_bytes
+    from dgl_merc.extraction.recordings import ENDINGS
+    from dgl_merc.files import check_file, resolved, write_bytes
     from dgl_merc.inference import Predictor
     from dgl_merc.inference.answers import as_bytes, format_of
     from dgl_merc.inference.conversations import read_conversations
@@ -94,6 +95,8 @@ def _answer(
     shape = format_of(out, kind)
     if out:
         sources = [Path(text.partition("=")[2].partition(":")[0]) for text in features]
+        if making.media and out.suffix.lower() in ENDINGS and resolved(out).is_relative_to(resolved(making.media.folder)):
+            sources.append(out)  # a recording
         check_file(out, [file, *sources, *(file.parent / source for source in sources)], force=force)
     predictor = Predictor.open(*runs, device=device)
     policy: NanPolicy = "absent" if nan == "absent" else "error"

@@ -85,7 +85,6 @@ def in_session(leader: int) -> list[int]:
 
 
 def main_() -> None:
-    sys.modules["__main__"].__file__ = None  # or every worker would import all of the above
     base, points = Path(sys.argv[1]), json.loads(sys.argv[2])
     for k, point in enumerate(points):
         folder = base / str(k)

@@ -149,6 +149,7 @@ def test_sound_that_has_no_vector(egemaps, recwarn):
     assert reason(egemaps, tone(200, 0.055)) == "too short for openSMILE"  # its longest window is 60 ms
     assert reason(egemaps, tone(200, 0.001)) == "too short for openSMILE"
     assert reason(egemaps, tone(200, 0.06)) is None
+    assert reason(egemaps, np.linspace(-3e38, 3e38, RATE, dtype=np.float32)) is None  # floats of a stranger, clipped
     assert not recwarn.list
     hush = tone(200, gain=0.0)
     hush[100] = 1 / 32768
@@ -211,6 +212,7 @@ def test_a_recipe_describes_in_the_same_way_again(egemaps, tmp_path):
         {"model": "egemaps"},
         {"options": {}},
         {"options": {"rate": "16000"}},
+        {"options": {"rate": 10**9}},
         {"options": {"rate": 16000, "x": 1}},
     ]
     for change in wrong:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -122,6 +124,13 @@ def test_a_recording_is_read_from_its_beginning_to_its_end_by_one_process(tmp_pa
             assert times == sorted(times)
             assert files[files.index(file) :][: len(times)] == [file] * len(times)
     assert len({file for seen in lines for file, _ in seen}) == sum(len({file for file, _ in seen}) for seen in lines)
+
+
+def test_a_stretch_may_be_said_to_last_for_months(tmp_path, one):
+    record(tmp_path / "m/d0.wav", 1)
+    corpus = conversations((1,), start=0.0, end=1e7)
+    made = extract(corpus, {"audio": recipe()}, Media(tmp_path / "m"), extractors=one)
+    assert np.asarray(made.features["audio"]).tolist() == [[1.0, 0.0, 1e7, 1.0]]
 
 
 def test_the_same_stretch_and_the_same_text_are_looked_at_once(tmp_path, one):
@@ -331,5 +340,25 @@ def test_a_full_disk_is_one_line(monkeypatch, tmp_path, talk, one):
     monkeypatch.setattr(kept_module.os, "fsync", full)
     corpus, media = talk
     (tmp_path / "work").mkdir()
-    with pytest.raises(InputError, match=r"can't be written \(No space left on device\); free some room, and the same command goes on"):
+    with pytest.raises(InputError, match=r"can't be written \(No space left on device\); free some room, and go on with --resume"):
         extract(corpus, {"text": recipe("text")}, media, work=tmp_path / "work", extractors=one)
+
+
+def test_a_script_that_asks_at_its_top_is_run_once_and_hears_nothing_of_workers(tmp_path):
+    """As notebooks and most people's scripts do, without ``if __name__ == "__main__"``."""
+    record(tmp_path / "m/d0.wav", 1)
+    (tmp_path / "json.py").write_text("raise SystemExit('not for workers')")  # whatever lies where they work
+    script = tmp_path / "elsewhere/script.py"
+    script.parent.mkdir()
+    script.write_text(
+        "print('once')\n"
+        "from extraction_cases import conversations, open_planted, recipe\n"
+        "from pathlib import Path\n"
+        "from dgl_merc.extraction import Extractors, Media, extract\n"
+        "with Extractors(2, open_planted) as extractors:\n"
+        "    made = extract(conversations((2,)), {'audio': recipe()}, Media(Path('m')), extractors=extractors)\n"
+        "print(len(made.features['audio']))\n"
+    )
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=here, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once\n2\n", "")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dgl_merc.errors import InputError
 from dgl_merc.extraction import Absence
 from dgl_merc.extraction.kept import Kept
 
@@ -86,3 +88,19 @@ def test_damaged_files_are_not_believed(files):
     path.with_suffix(".jsonl").write_bytes(whole[".jsonl"])
     path.with_suffix(".f32").write_bytes(whole[".f32"][:30] + b"\1" + whole[".f32"][31:])
     assert read_back(path, answers) == 2
+
+
+@pytest.mark.parametrize("many", [1, 100, 2000])  # fits into the writer's buffer or not
+def test_a_full_disk_is_one_line_with_a_place_and_what_was_written_stays(files, many):
+    path, answers = files
+    new = [(f"{100 + k:064x}", np.full(3, k, dtype=np.float32)) for k in range(many)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    kept = Kept(3, path)
+    kept.add(new)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_suffix(".f32").stat().st_size + 5, limits[1]))
+    try:
+        with pytest.raises(InputError, match=rf"^{path}: can't be written \(File too large\)"):
+            kept.__exit__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert read_back(path, answers) == 6

@@ -20,7 +20,7 @@ from dgl_merc.cli.main import main
 from dgl_merc.corpus import Corpus, save_corpus
 from dgl_merc.errors import InputError
 from dgl_merc.explanations.source import corpus_for
-from dgl_merc.extraction import Extractors, Media, Recipe
+from dgl_merc.extraction import Absence, Extractors, Media, Recipe
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.inference import Predictor, Utterance
 from dgl_merc.inference.making import _findable
@@ -183,6 +183,12 @@ def test_texts_that_say_nothing_are_absent_and_listed(runs, tmp_path):
     assert said[-1].startswith("- text: and 7 more")
 
 
+def test_where_nothing_could_be_made_it_is_said_why(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(Letters, "vectors", lambda _, items: (Absence("too odd") for _ in items))
+    with pytest.raises(InputError, match="in any utterance; the first: text: dialogue d0, utterance 0: too odd; give a column text"):
+        Predictor.open(runs / "text").predict(written(tmp_path / "new.csv"))
+
+
 def test_a_modality_of_unknown_making_stays_absent(runs, tmp_path):
     result = run("predict", runs / "both", written(tmp_path / "new.csv"))
     assert len(answered(result)) == 28
@@ -315,6 +321,11 @@ def test_one_line_each(runs, tmp_path):
     assert_one_line(run("predict", runs / "imported", file, *media), "--media: expected runs that say", "their features were imported")
     assert_one_line(run("predict", runs / "text", file, *media), "--media: expected runs that say", "features of text alone")
     assert_one_line(run("predict", runs / "text", lines, *media), "expected a CSV or the folder of a corpus beside recordings (--media)")
+    typed = CliRunner().invoke(main, ["predict", str(runs / "heard"), "-", *map(str, media)], input=lines.read_bytes())
+    assert_one_line(typed, "standard input: expected a CSV or the folder of a corpus beside recordings (--media)")
+    (tmp_path / "d0.wav").write_bytes(b"x")
+    over = (*media, "--out", tmp_path / "d0.wav", "--format", "csv", "--force")
+    assert_one_line(run("predict", runs / "heard", file, *over), "d0.wav: is what is read; name another file")
     assert_one_line(run("predict", runs / "text", file, "--jobs", 2), "--jobs: expected recordings to look at (--media DIR)")
     assert_one_line(run("predict", runs / "text", file, "--model", "text"), "--model text: expected MODALITY=MODEL")
     assert_one_line(

@@ -103,6 +103,20 @@ def test_a_dialogue_that_was_moved_to_another_split_is_not_taken_for_its_namesak
         found(corpus, tmp_path, clips="{split}_splits/dia{dialogue_id}.mp4")
 
 
+@pytest.mark.parametrize("clips", ["dia{dialogue_id}_utt{position}.wav", "dia{dialogue_id}_utt0.wav", "dia0_utt{position}.wav"])
+def test_a_pattern_that_takes_a_file_for_two_dialogues_is_refused(tmp_path, clips):
+    """The clips of train's dialogue 0 are not those of dev's."""
+    corpus = conversations((2, 1), dialogue_id=["train/0", "train/0", "dev/0"], split=["train", "train", "dev"])
+    touch(tmp_path, "dia0_utt0.wav")
+    with pytest.raises(InputError, match=r"dia0_utt0\.wav: .*may be of train/0 and of dev/0; put \{split\} or another column into --clips"):
+        found(corpus, tmp_path, clips=clips)
+
+
+def test_a_pattern_of_neither_names_files_that_dialogues_share(tmp_path):
+    corpus = conversations((2, 1), day=["mon", "mon", "mon"])
+    assert [place[0] for place in found(corpus, touch(tmp_path, "mon.wav"), clips="{day}.wav")] == ["mon.wav"] * 3
+
+
 def test_numbers_in_patterns(tmp_path):
     touch(tmp_path, "7_x{y}.wav")
     assert found(conversations((1,), n=[7.0], w="x{y}"), tmp_path, clips="{n}_{w}.wav") == [("7_x{y}.wav", None, None)]
@@ -141,6 +155,14 @@ def test_links_within_the_folder_are_followed(tmp_path):
     touch(tmp_path, "a.wav")
     (tmp_path / "d0.wav").symlink_to("a.wav")
     assert found(conversations((1,)), tmp_path) == [("d0.wav", 0.0, 0.5)]
+
+
+def test_names_of_any_length(tmp_path):
+    """There is no file of such a name; the system says so by another error."""
+    long = "x" * 300
+    corpus = conversations((1, 1, 1, 1), dialogue_id=["d0", long, f"{long}/y", "d3"], media=[None, None, None, long])
+    touch(tmp_path, "d0.wav")
+    assert found(corpus, tmp_path) == [("d0.wav", 0.0, 0.5), "no recording", "no recording", "no such file"]
 
 
 def test_what_is_no_file_is_no_recording(tmp_path):

@@ -88,12 +88,16 @@ def spoilt(model: Path, how: str) -> str:
     if how == "no json":
         (model / "modules.json").write_text("[{")
         return "found none"
-    assert how == "adapter"
-    (model / "adapter_config.json").write_text("{}")
+    assert how in ("adapter", "adapter within")
+    place = model if how == "adapter" else model / "0_Transformer"
+    place.mkdir(exist_ok=True)
+    (place / "adapter_config.json").write_text("{}")
     return "merge it into its model"
 
 
-@pytest.mark.parametrize("how", ["empty", "truncated", "no weights", "part of the weights", "other sizes", "nan", "no json", "adapter"])
+@pytest.mark.parametrize(
+    "how", ["empty", "truncated", "no weights", "part of the weights", "other sizes", "nan", "no json", "adapter", "adapter within"]
+)
 def test_a_folder_without_a_whole_model(how, tiny, tmp_path):
     model = copied(tiny, tmp_path / "model")
     want = spoilt(model, how)

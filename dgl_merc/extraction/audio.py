@@ -42,7 +42,7 @@ LICENCE = (
 RATE = 16_000
 """Samples a second: what ComParE's highest band (8 kHz) needs, and what most speech corpora have."""
 _LOUDEST = np.float32(32_767 / 32_768)
-_RATES = whole(8_000, 96_000)
+_LOWEST, _HIGHEST = 8_000, 96_000
 
 
 def parse(text: str) -> Recipe:
@@ -51,7 +51,7 @@ def parse(text: str) -> Recipe:
     Raises:
         InputError: another set or option.
     """
-    name, options = split_recipe("audio", text, {"rate": _RATES})
+    name, options = split_recipe("audio", text, {"rate": whole(_LOWEST, _HIGHEST)})
     sets = {known.lower(): full for short, full in SETS.items() for known in (short, full)}
     if name.lower() not in sets:
         raise InputError(f"--audio: expected one of {', '.join(SETS)}, found {name!r}")
@@ -80,7 +80,7 @@ class AcousticDescriber:
         except ImportError:
             raise InputError("audio: expected opensmile and av, found none; pip install 'dglmerc[audio]'") from None
         rate = recipe.options.get("rate")
-        if recipe.model not in SETS.values() or set(recipe.options) != {"rate"} or type(rate) is not int:
+        if recipe.model not in SETS.values() or set(recipe.options) != {"rate"} or type(rate) is not int or not _LOWEST <= rate <= _HIGHEST:
             raise InputError(
                 f"audio: expected one of {', '.join(SETS.values())} and a rate, found {recipe}; use another version of dglmerc"
             )
@@ -109,7 +109,7 @@ class AcousticDescriber:
         Of the same samples always the same bits. Sound that never changes is absent: it was never recorded, and openSMILE would give
         every such utterance the same finite numbers.
         """
-        if np.ptp(sound.samples) == 0:
+        if sound.samples.min() == sound.samples.max():  # no difference, which floats of a stranger may overflow
             return Absence("nothing but digital silence")
         # openSMILE works on 16 bits, and its Python side lets 1.0 become -32768: a click at every peak that reaches full scale
         samples = np.clip(sound.samples, -1, _LOUDEST)

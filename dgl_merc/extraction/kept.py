@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,7 +65,8 @@ class Kept:
         finally:
             for file in (self._lines, self._vectors):
                 if file:
-                    file.close()
+                    with suppress(OSError):  # of what could not be written, which was said
+                        file.close()
             if self._spool:
                 self._spool.__exit__()
 
@@ -130,7 +132,7 @@ class Kept:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise InputError(f"{at(self.path)}can't be written ({error.strerror}); free some room, and the same command goes on") from None
+            raise InputError(f"{at(self.path)}can't be written ({error.strerror}); free some room, and go on with --resume") from None
 
     def _read(self) -> None:
         """What the files hold; behind the last batch that is whole, they are cut off."""

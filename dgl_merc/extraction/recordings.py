@@ -4,7 +4,8 @@ The file of an utterance is the first of these that there is:
 
 1. what its cell in the column ``media`` says: a path below the folder;
 2. a pattern over the table's columns, such as ``{split}_splits/dia{dialogue_id}_utt{utterance_id}.mp4``. A dialogue id that begins with
-   its split, as readers make it where numbers are the same in every split (``train/0``), stands in a pattern without it (``0``);
+   its split, as readers make it where numbers are the same in every split (``train/0``), stands in a pattern without it (``0``). A pattern
+   that names dialogues or utterances names files of one of them: one that leads to the same file from two is refused;
 3. a file called by the dialogue, ``<dialogue_id>.*``, or by the utterance, ``<dialogue_id>_<utterance_id>.*`` (its position where the
    table has no ``utterance_id``), with one of :data:`ENDINGS`, in either case. Sound takes a file of sound before a video of the same name;
    pictures take videos only.
@@ -191,13 +192,15 @@ class _Search:
                 words = {name: _word(columns[name][row]) for name in self._fields}
                 if "dialogue_id" in words:
                     words["dialogue_id"] = _without_split(dialogue, columns["split"][row])
-                yield self._below(self.media.clips.format(**words), row, "--clips")
+                path = self._below(self.media.clips.format(**words), row, "--clips")
+                self._hold_to_pattern(path, dialogue, _word(utterance))
+                yield path
             else:
                 yield self._by_name(dialogue, _word(utterance), row)
 
     def is_there(self, path: str) -> bool:
         """Whether it is a file."""
-        return (self.root / path).is_file()
+        return os.path.isfile(self.root / path)  # unlike Path.is_file, of a name of any length
 
     def nothing(self, files: tuple[str, ...]) -> str:
         """What to say where no utterance has a file."""
@@ -235,14 +238,25 @@ class _Search:
         path, owner = there[0]
         if len(there) > 1:
             raise self._ambiguous(path, there[1][0], dialogue)
-        if self._owner.setdefault(path, owner) != owner:
-            raise InputError(
-                f"{at(self.media.folder / path)}expected the recording of one dialogue, found that it may be of {self._owner[path][0]} "
-                f"and of {dialogue}; name files in a column media"
-            )
+        self._hold_to_owner(path, owner, "name files in a column media")
         if owner[1] is None:
             self.of_dialogues[path] = dialogue
         return self._below(path, row, "by name")
+
+    def _hold_to_pattern(self, path: str, dialogue: str, utterance: str) -> None:
+        """A pattern that names dialogues or utterances means one of them by a file: not train's clips, say, by the dialogues of dev."""
+        of_utterances = not {"utterance_id", "position"}.isdisjoint(self._fields)
+        if of_utterances or "dialogue_id" in self._fields:
+            remedy = "put {split} or another column into --clips, or name files in a column media"
+            self._hold_to_owner(path, (dialogue, utterance if of_utterances else None), remedy)
+
+    def _hold_to_owner(self, path: str, owner: tuple[str, str | None], remedy: str) -> None:
+        """That a file is not taken for two dialogues'."""
+        if self._owner.setdefault(path, owner) != owner and self.is_there(path):
+            raise InputError(
+                f"{at(self.media.folder / path)}expected the recording of one dialogue, found that it may be of {self._owner[path][0]} "
+                f"and of {owner[0]}; {remedy}"
+            )
 
     def _one_of(self, stem: str, dialogue: str) -> str | None:
         """The file of a name, whatever its ending."""
@@ -264,7 +278,7 @@ class _Search:
         if below not in self._listed:
             listed: dict[str, list[str]] = {}
             folder = self.root / below
-            for name in sorted(entry.name for entry in os.scandir(folder)) if folder.is_dir() else ():
+            for name in sorted(entry.name for entry in os.scandir(folder)) if os.path.isdir(folder) else ():
                 start, ending = os.path.splitext(name)
                 if ending.lower() in ENDINGS:
                     listed.setdefault(start, []).append(str(PurePath(below) / name))

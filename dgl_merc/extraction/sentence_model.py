@@ -142,7 +142,7 @@ def refuse_adapter(folder: Path) -> None:
     Raises:
         InputError: it holds an adapter, whose model may be anywhere, so that its weights could not be held to.
     """
-    if (folder / "adapter_config.json").is_file():
+    if any(path.is_file() for name in ("adapter_config.json", "*/adapter_config.json") for path in folder.glob(name)):
         raise InputError(
             f"{folder}: expected a whole model, found an adapter (adapter_config.json); merge it into its model, and save that"
         )

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process, resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy as np
 from dgl_merc.errors import InputError
 from dgl_merc.extraction.extractor import Extractor, open_extractor
 from dgl_merc.extraction.items import Absence, Item, Vector
+from dgl_merc.extraction.media import LONGEST
 from dgl_merc.extraction.recipe import Recipe
 
 __all__ = ["Extractors", "Opened"]
@@ -126,7 +127,7 @@ def _checked(answer: Vector | Absence, width: int) -> Vector | Absence:
 class _Worker:
     """A process, and what it has before it."""
 
-    process: BaseProcess
+    process: subprocess.Popen[bytes]
     line: Connection
     deadline: float
     ready: bool = False
@@ -144,8 +145,8 @@ class _Crew:
         self._workers: list[_Worker] = []
         self._said: dict[str, None] = {}  # by those who are gone
         self.recipe, self.width = recipe, 0
-        self._start()
         try:
+            self._start()
             while not self._workers[0].ready:
                 for worker in self._heard():
                     list(self._listen(worker, deque()))
@@ -190,7 +191,7 @@ class _Crew:
     def _set_deadline(self, worker: _Worker) -> None:
         item = worker.items[0] if worker.items else None
         known = item is not None and item.start is not None and item.end is not None
-        length = max(0.0, item.end - item.start) if known else _UNKNOWN  # type: ignore[union-attr, operator]
+        length = min(max(0.0, item.end - item.start), LONGEST) if known else _UNKNOWN  # type: ignore[union-attr, operator]
         worker.deadline = time.monotonic() + self._patience + (_TIMES * length if item else 0)
 
     def _heard(self) -> list[_Worker]:
@@ -242,21 +243,31 @@ class _Crew:
         waiting.appendleft((first, True))
 
     def _start(self) -> None:
-        """A new process; it never hears of Ctrl-C, which is this one's business."""
-        context = get_context("spawn")  # not fork: torch's threads do not survive a fork
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._opener, self._asked), daemon=True)
-        resource_tracker.ensure_running()  # which lets SIGINT through when it starts
+        """A new process; it never hears of Ctrl-C, which is this one's business.
+
+        multiprocessing's would import the caller's script first, and so do again all that it does, where it lacks ``if __name__ == ...``.
+        """
+        ours, theirs = Pipe()
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        code = f"import sys; sys.path[:] = {path!r}; from {__name__} import _serve; _serve({theirs.fileno()})"
         with _uninterrupted():
-            process.start()
+            process = subprocess.Popen(  # noqa: S603  (of this package alone)
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,  # nothing comes there; its end says that this process is gone
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},  # processes beside each other, and the same bits for any number of them
+            )
         theirs.close()
         self._workers.append(_Worker(process, ours, time.monotonic() + _TO_START))
+        with suppress(OSError):  # it has just died: that will be heard
+            ours.send((self._opener, self._asked))
 
     def _end(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         self._said |= dict.fromkeys(worker.notes)
         worker.process.kill()
-        worker.process.join()
+        worker.process.communicate()  # waits, and closes its input
         worker.line.close()
 
 
@@ -273,11 +284,16 @@ def _uninterrupted() -> Iterator[None]:
 # ---- in the other process
 
 
-def _serve(line: Connection, opener: Opener, recipe: Recipe) -> None:
-    """Open an extractor, then answer pieces until nobody is there any more."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # processes beside each other, and the same bits for any number of them
+def _serve(number: int) -> None:
+    """Open an extractor, then answer pieces until nobody is there any more.
+
+    Args:
+        number: of the descriptor on which the one who asks is heard.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    line: Connection = Connection(number)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody asks any more
+        opener, recipe = line.recv()
         try:
             extractor = opener(recipe)
         except InputError as error:
@@ -302,7 +318,5 @@ def _messages(extractor: Extractor, items: Sequence[Item]) -> Iterator[tuple[str
 
 def _end_with_parent() -> None:
     """Whoever was killed can't end its processes."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    os.read(0, 1)
+    os._exit(1)

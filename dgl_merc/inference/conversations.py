@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ import pandas as pd
 from dgl_merc.corpus import Corpus, open_corpus, presence_column
 from dgl_merc.corpus.reading.features import NanPolicy
 from dgl_merc.errors import InputError, at
+from dgl_merc.extraction.extract import list_absent, reason_column
 from dgl_merc.graphs import open_store
 from dgl_merc.inference.json_lines import parse_utterance, read_lines, read_object
 from dgl_merc.inference.making import Making, advice, made
@@ -53,7 +55,7 @@ def read_conversations(
     if str(path) == "-":
         if sys.stdin is None:
             raise InputError("standard input: expected JSON lines, found it closed")
-        return as_corpus(_from_lines(sys.stdin.buffer, "standard input", expected), expected, "standard input")
+        return as_corpus(_from_lines(sys.stdin.buffer, "standard input", expected), expected, "standard input", making)
     if path.is_dir():
         return completed(_from_folder(path), expected, str(path), making=making)
     if path.suffix.lower() in _JSON:
@@ -191,6 +193,12 @@ def completed(corpus: Corpus, expected: Expected, name: str, more: Sequence[str]
     return _noted(replace(whole, notes=corpus.notes), expected, name, others, making)
 
 
+def _first_absence(corpus: Corpus, modalities: Sequence[str]) -> str:
+    """Why what was to be made could not be, of one utterance; "" where nothing was."""
+    lines = (line for m in modalities if reason_column(m) in corpus.utterances for line in list_absent(corpus, m, 1))
+    return "".join(f"; the first: {line}" for line in islice(lines, 1))
+
+
 def _noted(corpus: Corpus, expected: Expected, name: str, more: Sequence[str], making: Making) -> Corpus:
     """With notes on what is absent and what is passed over.
 
@@ -203,7 +211,7 @@ def _noted(corpus: Corpus, expected: Expected, name: str, more: Sequence[str], m
             others = f", but of {', '.join(more)}" if more else ""
             raise InputError(
                 f"{at(name)}expected features of {' or '.join(modalities)}, which {run} hears, found none in any utterance{others}"
-                f"{advice(expected, making)}"
+                f"{_first_absence(corpus, modalities)}{advice(expected, making)}"
             )
     total = len(corpus.utterances)
     notes = [

@@ -12,6 +12,7 @@ import pytest
 
 from dgl_merc.errors import InputError
 from dgl_merc.extraction import Absence
+from dgl_merc.extraction import kept as module
 from dgl_merc.extraction.kept import Kept
 
 
@@ -104,3 +105,40 @@ def test_a_full_disk_is_one_line_with_a_place_and_what_was_written_stays(files, 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert read_back(path, answers) == 6
+
+
+@pytest.mark.parametrize("step", ["fsync", "_know", "_append"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_interrupted_while_it_writes_no_key_gets_another_s_vector(tmp_path, monkeypatch, step, when, n):
+    """What is new is written when the context ends, too: a batch that was cut off by Ctrl-C comes twice."""
+    answers: dict[str, Any] = {f"{k:064x}": np.full(3, k, dtype=np.float32) for k in range(6)}
+    answers[f"{3:064x}"] = Absence("dull")
+    calls = 0
+
+    def interrupted(real: Any) -> Any:
+        def call(*args: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == n and when == "before":
+                raise KeyboardInterrupt
+            result = real(*args)
+            if calls == n:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+    def work() -> None:
+        with Kept(3, tmp_path / "x") as kept:
+            monkeypatch.setattr(holder, step, interrupted(getattr(holder, step)))
+            for key, answer in answers.items():
+                kept.add([(key, answer)])
+
+    holder = module.os if step == "fsync" else Kept
+    monkeypatch.setattr(module, "_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    monkeypatch.undo()
+    assert read_back(tmp_path / "x", answers) >= 1, "vacuous: nothing was written"
+    assert read_back(tmp_path / "x", answers) == 6

@@ -45,6 +45,8 @@ class Kept:
     def __init__(self, width: int, path: Path | None = None) -> None:
         self.width, self.path = width, path
         self._row: dict[bytes, int] = {}
+        self._rows = 0  # in the file; a key that was written twice has two
+        self._ends = (0, 0)  # of what is whole in the two files
         self._why: dict[bytes, str] = {}
         self._new: list[tuple[str, Vector | Absence]] = []
         self._written = time.monotonic()
@@ -115,30 +117,33 @@ class Kept:
             return self._spool.finish()
         if not self._row or not self.path:
             return np.zeros((0, self.width), dtype=np.float32)
-        return np.memmap(self.path.with_suffix(".f32"), dtype="<f4", mode="r", shape=(len(self._row), self.width))
+        return np.memmap(self.path.with_suffix(".f32"), dtype="<f4", mode="r", shape=(self._rows, self.width))
 
     def _know(self, keys: Sequence[str], absent: dict[str, str]) -> None:
-        for key in keys:
-            self._row[bytes.fromhex(key)] = len(self._row)
+        self._row |= {bytes.fromhex(key): self._rows + k for k, key in enumerate(keys)}
+        self._rows += len(keys)
         self._why |= {bytes.fromhex(key): why for key, why in absent.items()}
 
     def _append(self, keys: list[str], absent: dict[str, str], vectors: bytes) -> None:
+        """Behind what is whole: whoever was interrupted in here comes again, with the same batch."""
         assert self._lines is not None
         assert self._vectors is not None
-        line = json.dumps({"keys": keys, "absent": absent, "sha256": _digest(keys, absent, vectors)}).encode()
+        line = json.dumps({"keys": keys, "absent": absent, "sha256": _digest(keys, absent, vectors)}).encode() + b"\n"
+        lines_end, vectors_end = self._ends
         try:
-            for file, content in ((self._vectors, vectors), (self._lines, line + b"\n")):
+            for file, end, content in ((self._vectors, vectors_end, vectors), (self._lines, lines_end, line)):
+                file.seek(end)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise InputError(f"{at(self.path)}can't be written ({error.strerror}); free some room, and go on with --resume") from None
+        self._ends = (lines_end + len(line), vectors_end + len(vectors))
 
     def _read(self) -> None:
         """What the files hold; behind the last batch that is whole, they are cut off."""
         assert self._lines is not None
         assert self._vectors is not None
-        good = [0, 0]
         for line in self._lines:
             batch = _batch(line)
             if batch is None:
@@ -148,10 +153,9 @@ class Kept:
             if _digest(keys, absent, vectors) != digest:
                 break
             self._know(keys, absent)
-            good = [good[0] + len(line), good[1] + len(vectors)]
-        for file, end in zip((self._lines, self._vectors), good, strict=True):
+            self._ends = (self._ends[0] + len(line), self._ends[1] + len(vectors))
+        for file, end in zip((self._lines, self._vectors), self._ends, strict=True):
             file.truncate(end)
-            file.seek(end)
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -279,3 +279,17 @@ def test_modalities_are_kept_in_order(corpus):
 def test_changes_that_can_not_be(corpus, call, said):
     with pytest.raises(InputError, match=said):
         call(corpus)
+
+
+def test_a_recipe_is_kept_where_all_have_it(corpus, tmp_path):
+    """Of vectors that were made in two ways nobody can say how to make more."""
+    name = next(iter(corpus.modalities))
+
+    def made_by(part: Corpus, recipe: dict[str, str]) -> Corpus:
+        return replace(part, modalities={**part.modalities, name: replace(part.modalities[name], recipe=recipe)})
+
+    half = len(corpus) // 2
+    parts = [take_dialogues(corpus, np.arange(half), {}), take_dialogues(corpus, np.arange(half, len(corpus)), {})]
+    for second, left in (({"model": "a"}, {"model": "a"}), ({"model": "b"}, {}), ({}, {})):
+        merged = merge([made_by(parts[0], {"model": "a"}), made_by(parts[1], second)])
+        assert save_corpus(merged, tmp_path / "both", force=True).modalities[name].recipe == left

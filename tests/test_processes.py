@@ -152,6 +152,28 @@ def test_a_fault_ends_all_processes_with_one_line(store, tmp_path, words, said):
     assert not runs.exists() or not any(runs.iterdir())
 
 
+@pytest.mark.parametrize(("count", "code", "left"), [(2, 2, [2]), (2, 0, []), (1, 2, [])])
+def test_one_of_several_that_failed_leaves_at_once(monkeypatch, capsys, count, code, left):
+    """An interpreter that ends in order can be aborted by threads of torch, whose exit code would then hide ours."""
+    gone: list[int] = []
+
+    def command(**_: Any) -> None:
+        print("a last word", end="")
+        raise SystemExit(code)
+
+    monkeypatch.setattr(main_module, "main", command)
+    monkeypatch.setattr(main_module, "started", lambda: (0, count))
+    monkeypatch.setattr(main_module.os, "_exit", gone.append)
+    if left:
+        main_module.run_process()
+    else:
+        with pytest.raises(SystemExit) as ended:
+            main_module.run_process()
+        assert ended.value.code == code
+    assert gone == left
+    assert capsys.readouterr().out == "a last word"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -80,6 +80,13 @@ def open_on_device(recipe: Recipe, device: str) -> Planted:
     return Planted(recipe)
 
 
+def open_telling(recipe: Recipe) -> Planted:
+    """One that says how many threads it may use."""
+    planted = Planted(recipe)
+    planted.notes = [f"threads: {os.environ.get('OMP_NUM_THREADS')}"]
+    return planted
+
+
 def open_slowly(recipe: Recipe, device: str) -> Planted:
     return Planted(recipe, pause=0.2)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extraction_cases import WIDTH, conversations, looked_at, open_planted, recipe, record, vector_of
+from extraction_cases import WIDTH, conversations, looked_at, open_planted, open_telling, recipe, record, vector_of
 
 from dgl_merc.corpus import Corpus, open_corpus, save_corpus
 from dgl_merc.corpus.pieces import Pieces
@@ -362,3 +362,10 @@ def test_a_script_that_asks_at_its_top_is_run_once_and_hears_nothing_of_workers(
     here = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=here, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "once\n2\n", "")
+
+
+def test_who_looks_at_recordings_has_one_thread(monkeypatch):
+    """However many this process has: the bits of a vector may not depend on it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with Extractors(1, open_telling) as extractors:
+        assert extractors.open(recipe()).notes == ["threads: 1"]

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from extraction_cases import open_on_device, open_slowly, open_stuck, recipe
+from operations import count_operations
 
 import dgl_merc.extraction.extractor
 from dgl_merc.cli.main import main
@@ -23,8 +24,6 @@ from dgl_merc.corpus import open_corpus
 from dgl_merc.corpus.care import select  # noqa: F401  (so that no child has to)
 from dgl_merc.corpus.summary import split_table  # noqa: F401
 from dgl_merc.extraction import kept, wanted
-
-EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 
 
 def child(folder: Path, at: object, count: Path | None, *more: str) -> int:
@@ -37,16 +36,7 @@ def child(folder: Path, at: object, count: Path | None, *more: str) -> int:
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-    done = 0
-
-    def watch(event: str, args: tuple[object, ...]) -> None:
-        nonlocal done
-        if event in EVENTS and str(args[0]).startswith(str(folder)):
-            done += 1
-            if done == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
+    done = count_operations(folder, at)
     kept._SECONDS, wanted._TEXTS, wanted._CLIPS = 0.0, 2, 2  # many batches
     dgl_merc.extraction.extractor.open_extractor = {"int": open_slowly, "kill": open_stuck}.get(str(at), open_on_device)  # type: ignore[assignment]
     dgl_merc.extraction.extractor.parse_recipe = lambda kind, _: recipe(kind)  # type: ignore[assignment]
@@ -65,7 +55,7 @@ def child(folder: Path, at: object, count: Path | None, *more: str) -> int:
         main([*command, "--audio", "x", "--jobs", "1", "--device", "cpu", *more])
     except SystemExit as end:
         if count:
-            count.write_text(str(done))
+            count.write_text(str(done()))
         sys.stderr.flush()
         os._exit(end.code if isinstance(end.code, int) else 1)
     os._exit(9)

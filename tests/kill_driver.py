@@ -18,13 +18,12 @@ from pathlib import Path
 import matplotlib.backends.backend_agg  # noqa: F401  (so that no child has to)
 import torch
 import torch._dynamo  # a second in every child that makes its first optimiser, were it not here
+from operations import count_operations
 
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.reports import contributions, figures, model_card, space, uncertainty  # noqa: F401
 from dgl_merc.training import fit, load_settings
-
-EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 
 
 def child(folder: Path, words: list[str], at: int | None, count: Path | None, **options: object) -> int:
@@ -32,20 +31,11 @@ def child(folder: Path, words: list[str], at: int | None, count: Path | None, **
     pid = os.fork()
     if pid:
         return pid
-    done = 0
-
-    def watch(event: str, args: tuple[object, ...]) -> None:
-        nonlocal done
-        if event in EVENTS and str(args[0]).startswith(str(folder)):
-            done += 1
-            if done == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
+    done = count_operations(folder, at)
     corpus = synthetic_corpus(0, (8, 3, 3), with_ceilings=False)
     fit(corpus, GraphSpec(tuple(corpus.modalities)), load_settings("mglra", words, 3), folder / "run", **options)  # type: ignore[arg-type]
     if count:
-        count.write_text(str(done))
+        count.write_text(str(done()))
     os._exit(0)
 
 

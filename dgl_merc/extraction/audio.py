@@ -19,8 +19,9 @@ from dataclasses import replace
 import numpy as np
 
 from dgl_merc.errors import InputError
+from dgl_merc.extraction.extractor import each_recording
 from dgl_merc.extraction.items import Absence, Item, Vector
-from dgl_merc.extraction.media import MediaError, Sound, read_sound
+from dgl_merc.extraction.media import Sound, read_sound
 from dgl_merc.extraction.recipe import Recipe, split_recipe, whole, with_versions
 
 __all__ = ["LICENCE", "SETS", "AcousticDescriber", "parse"]
@@ -92,16 +93,7 @@ class AcousticDescriber:
 
     def vectors(self, items: Sequence[Item]) -> Iterator[Vector | Absence]:
         """See :class:`~dgl_merc.extraction.extractor.Extractor`. Sound is read item by item."""
-        for item in items:
-            if item.media is None:
-                yield Absence("no recording")
-                continue
-            try:
-                sound = read_sound(item.media, item.start, item.end, rate=self._rate)
-            except MediaError as error:
-                yield Absence(str(error))
-            else:
-                yield self.describe(sound)
+        return each_recording(items, lambda file, item: read_sound(file, item.start, item.end, rate=self._rate), self.describe)
 
     def describe(self, sound: Sound) -> Vector | Absence:
         """The functionals of a stretch of sound.

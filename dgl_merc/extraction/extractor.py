@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from dgl_merc.errors import InputError
 from dgl_merc.extraction.items import Absence, Item, Vector
+from dgl_merc.extraction.media import MediaError
 from dgl_merc.extraction.recipe import Kind, Recipe
 
-__all__ = ["Extractor", "open_extractor", "parse_recipe"]
+__all__ = ["Extractor", "each_recording", "open_extractor", "parse_recipe"]
+
+_T = TypeVar("_T")
 
 
 class Extractor(Protocol):
@@ -32,6 +36,28 @@ class Extractor(Protocol):
 
         An item's vector does not depend on the items beside it, but for the last digits of a float32.
         """
+
+
+def each_recording(
+    items: Sequence[Item], read: Callable[[Path, Item], _T], describe: Callable[[_T], Vector | Absence]
+) -> Iterator[Vector | Absence]:
+    """One answer an item, read one after the other; what can't be read is absent.
+
+    Args:
+        items: utterances.
+        read: from an item's file, what is looked at; may raise :class:`~dgl_merc.extraction.media.MediaError`.
+        describe: that as a vector.
+    """
+    for item in items:
+        if item.media is None:
+            yield Absence("no recording")
+            continue
+        try:
+            seen = read(item.media, item)
+        except MediaError as error:
+            yield Absence(str(error))
+        else:
+            yield describe(seen)
 
 
 def parse_recipe(kind: Kind, text: str) -> Recipe:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dgl_merc.errors import InputError
+from dgl_merc.extraction.extractor import each_recording
 from dgl_merc.extraction.faces import FaceFinder
 from dgl_merc.extraction.gradients import Gradients
 from dgl_merc.extraction.image_model import ImageModel
 from dgl_merc.extraction.items import Absence, Item, Vector
-from dgl_merc.extraction.media import MediaError, read_frames
+from dgl_merc.extraction.media import read_frames
 from dgl_merc.extraction.recipe import Option, Reading, Recipe, anything, split_recipe, whole, with_versions, yes_or_no
 
 __all__ = ["LONGEST_EDGE", "FaceDescriber", "parse", "pool", "thinned"]
@@ -99,17 +101,11 @@ class FaceDescriber:
 
     def vectors(self, items: Sequence[Item]) -> Iterator[Vector | Absence]:
         """See :class:`~dgl_merc.extraction.extractor.Extractor`. Recordings are read item by item."""
-        for item in items:
-            if item.media is None:
-                yield Absence("no recording")
-                continue
-            try:
-                frames = read_frames(item.media, item.start, item.end, per_second=self._options["per_second"], longest_edge=LONGEST_EDGE)
-                pictures = [frame.pixels for frame in thinned(frames, self._options["at_most"])]
-            except MediaError as error:
-                yield Absence(str(error))
-            else:
-                yield self.describe(pictures)
+        return each_recording(items, self._pictures, self.describe)
+
+    def _pictures(self, file: Path, item: Item) -> list[npt.NDArray[np.uint8]]:
+        frames = read_frames(file, item.start, item.end, per_second=self._options["per_second"], longest_edge=LONGEST_EDGE)
+        return [frame.pixels for frame in thinned(frames, self._options["at_most"])]
 
     def describe(self, pictures: Iterable[npt.NDArray[np.uint8]]) -> Vector | Absence:
         """The vector of pictures [height, width, 3], RGB; of the same pictures always the same bits."""

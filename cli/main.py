@@ -15,6 +15,7 @@ from typing import IO, Any
 import click
 
 from dgl_merc.cli.ablate import ablate
+from dgl_merc.cli.bench import bench
 from dgl_merc.cli.build_graphs import build_graphs
 from dgl_merc.cli.compare import compare
 from dgl_merc.cli.corpus import corpus
@@ -76,7 +77,7 @@ class Commands(click.Group):
         """The command that was named, if several processes can do it."""
         found = super().resolve_command(ctx, args)
         if found[0] != "fit" and started()[1] > 1:
-            beside = "; its runs are made beside each other with --jobs" if found[0] == "ablate" else ""
+            beside = "; its runs are made beside each other with --jobs" if found[0] in ("ablate", "bench") else ""
             raise InputError(f"dglmerc {found[0]} runs in one process: call it without torchrun{beside}")
         return found
 
@@ -163,5 +164,6 @@ main.add_command(report)
 main.add_command(explore)
 main.add_command(compare)
 main.add_command(ablate)
+main.add_command(bench)
 main.add_command(verify)
 main.add_command(env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,15 +51,21 @@ def _height(rows: int) -> float:
     return 1.3 + 0.42 * rows
 
 
-def scores_figure(bars: Sequence[Bar], label: str) -> Figure:
+def scores_figure(bars: Sequence[Bar], label: str, references: Mapping[str, float] | None = None) -> Figure:
     """Each row's mean, its interval (a line) and its runs (small circles).
 
     Args:
         bars: one or more.
         label: of the horizontal axis.
+        references: name -> a score that the rows are held to (a dashed line).
     """
     figure = Figure(figsize=(7.2, _height(len(bars))), layout="constrained")
     axes = figure.subplots()
+    for (name, value), dash in zip((references or {}).items(), itertools.cycle(("--", ":", "-."))):
+        axes.axvline(value, color=ORANGE, linewidth=1.2, linestyle=dash, label=name)
+    if references:
+        for text in axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(references)).get_texts():
+            text.set_parse_math(False)
     _rows(axes, bars, [BLUE] * len(bars))
     for y, bar in enumerate(bars):
         axes.annotate(f"{bar.mean:.1f}", (bar.mean, y), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8, color=BLUE)

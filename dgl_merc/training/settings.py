@@ -14,7 +14,7 @@ from dgl_merc.errors import InputError
 from dgl_merc.models import MODELS, options_of
 from dgl_merc.settings import assign, check_choices, from_table, merge
 
-__all__ = ["DataSettings", "GraphSettings", "Learn", "Settings", "TrainingSettings", "load_settings", "preset_names"]
+__all__ = ["DataSettings", "GraphSettings", "Learn", "Settings", "TrainingSettings", "load_settings", "preset_names", "preset_table"]
 
 Learn = Literal["classes", "score"]
 """What of a target is learnt."""
@@ -215,6 +215,17 @@ def preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
+def preset_table(preset: str) -> dict[str, Any]:
+    """What the file of a preset says: ``model``, tables of settings, and ``search``, which only :mod:`dgl_merc.studies.search` reads.
+
+    Raises:
+        InputError: no such preset.
+    """
+    if preset not in preset_names():
+        raise InputError(f"no preset {preset!r}; there are {', '.join(preset_names())}")
+    return tomllib.loads((resources.files("dgl_merc.models") / "presets" / f"{preset}.toml").read_text(encoding="utf-8"))
+
+
 def load_settings(preset: str, words: Sequence[str] = (), seed: int = 0) -> Settings:
     """A preset with changes.
 
@@ -226,12 +237,9 @@ def load_settings(preset: str, words: Sequence[str] = (), seed: int = 0) -> Sett
     Raises:
         InputError: no such preset or setting, or a value of the wrong kind.
     """
-    if preset not in preset_names():
-        raise InputError(f"no preset {preset!r}; there are {', '.join(preset_names())}")
-    text = (resources.files("dgl_merc.models") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
-    table = tomllib.loads(text)
+    table = preset_table(preset)
     name = str(table.pop("model"))
-    table = {("model" if key == "options" else key): value for key, value in table.items()}
+    table = {("model" if key == "options" else key): value for key, value in table.items() if key != "search"}
     changes: dict[str, Any] = {}
     for word in words:
         assign(changes, word)

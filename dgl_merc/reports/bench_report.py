@@ -11,7 +11,7 @@ import pandas as pd
 
 from dgl_merc.files import read_json, write_json
 from dgl_merc.reports.page import render, save_figure
-from dgl_merc.reports.tables import mean_and_deviation, write_tables
+from dgl_merc.reports.tables import mean_and_deviation, p_value, write_tables
 
 __all__ = ["write_bench_report"]
 
@@ -83,10 +83,6 @@ def _interval(part: Mapping[str, Any] | None) -> str:
     return "–" if not part or part["low"] is None else f"{part['low']:.1f} to {part['high']:.1f}"
 
 
-def _p(value: float | None) -> str:
-    return "–" if value is None else "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
-
-
 def _shown(model: Mapping[str, Any], targets: Sequence[str]) -> dict[str, str]:
     """A model's row for people."""
     row = {"model": model["name"], "trials": str(len(model["search"]))}
@@ -98,8 +94,8 @@ def _shown(model: Mapping[str, Any], targets: Sequence[str]) -> dict[str, str]:
     row["95 %"] = _interval(model["test"])
     for target in targets:
         found = model["against"].get(target)
-        row[f"{target} − it [95 %] p"] = (
-            f"{found['effect']:+.2f} [{found['low']:.1f}, {found['high']:.1f}] {_p(found['p_holm'])}" if found else ""
+        row[f"{target} - it [95 %] p"] = (
+            f"{found['effect']:+.2f} [{found['low']:.1f}, {found['high']:.1f}] {p_value(found['p_holm'])}" if found else ""
         )
     row["params"] = "–" if model["parameters"] is None else f"{model['parameters']:,}"
     row["s/epoch"] = "–" if model["seconds_per_epoch"] is None else f"{model['seconds_per_epoch']:.2f}"

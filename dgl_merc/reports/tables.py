@@ -8,7 +8,7 @@ import pandas as pd
 
 from dgl_merc.files import write_bytes
 
-__all__ = ["mean_and_deviation", "plain_text", "write_tables"]
+__all__ = ["mean_and_deviation", "p_value", "plain_text", "write_tables"]
 
 
 def mean_and_deviation(mean: float | None, deviation: float | None) -> str:
@@ -20,6 +20,15 @@ def mean_and_deviation(mean: float | None, deviation: float | None) -> str:
     if mean is None or pd.isna(mean):
         return "–"
     return f"{mean:.2f}" if deviation is None or pd.isna(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def p_value(value: float | None) -> str:
+    """With three digits and no zero before them; ``–`` where there is none.
+
+    >>> p_value(0.0421), p_value(0.0002), p_value(None)
+    ('.042', '<.001', '–')
+    """
+    return "–" if value is None else "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def plain_text(frame: pd.DataFrame) -> str:

@@ -31,7 +31,7 @@ from dgl_merc.training.source import Source
 from dgl_merc.training.splits import divide
 from dgl_merc.training.task import choose_target
 
-__all__ = ["Benchmark", "Entry", "Finished", "check_common", "default_names", "make_entries", "run_bench"]
+__all__ = ["Benchmark", "Entry", "Finished", "check_common", "choose", "default_names", "make_entries", "run_bench"]
 
 TARGETS = ("mglra", "sgrnet")
 """This project's own models, which the others are held to."""
@@ -208,7 +208,7 @@ def _fitted(bench: Benchmark, entry: Entry, out: Path, study: Callable[[Entry, s
     """A model after its trials and runs, test unseen."""
     known = read_json(out / "bench.json")["models"][entry.name]
     if known["chosen"] is None:
-        known = {**known, **_choose(study(entry, "trials", bench.trials(entry)) if len(entry.trials) > 1 else ())}
+        known = {**known, **choose(study(entry, "trials", bench.trials(entry)) if len(entry.trials) > 1 else ())}
         _note(out, entry, known)
     if known["chosen"] is None:
         return Finished(entry, fault=known["fault"])
@@ -221,7 +221,7 @@ def _fitted(bench: Benchmark, entry: Entry, out: Path, study: Callable[[Entry, s
     return Finished(entry, known["chosen"], runs, outcomes, fault)
 
 
-def _choose(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def choose(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """What the trials found and which is the best on dev; without outcomes, where there is one trial, that.
 
     Returns:

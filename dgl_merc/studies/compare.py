@@ -11,7 +11,7 @@ import pandas as pd
 from dgl_merc.corpus.association import holm
 from dgl_merc.errors import InputError
 from dgl_merc.evaluation.statistics import Difference, Estimate, difference, estimate, score
-from dgl_merc.reports.tables import mean_and_deviation
+from dgl_merc.reports.tables import mean_and_deviation, p_value
 from dgl_merc.studies.systems import System, check_comparable
 
 __all__ = ["Comparison", "compare"]
@@ -50,9 +50,9 @@ class Comparison:
             }
             row["difference"] = "" if d is None else f"{d.effect:+.2f}"
             row["95 % interval of it"] = "" if d is None else f"{d.low:+.2f} to {d.high:+.2f}"
-            row["p"] = "" if d is None else _p(d.p)
+            row["p"] = "" if d is None else p_value(d.p)
             if len(self.names) > 2:
-                row["p (Holm)"] = "" if d is None else _p(p)
+                row["p (Holm)"] = "" if d is None else p_value(p)
             rows.append(row)
         return pd.DataFrame(rows, index=pd.Index(self.names))
 
@@ -63,10 +63,6 @@ class Comparison:
             for n, s, e, d, p in zip(self.names, self.scores, self.estimates, self.differences, self.adjusted, strict=True)
         ]
         return {"split": self.split, "baseline": self.names[0], "systems": systems, "notes": list(self.notes)}
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def compare(systems: Sequence[System], split: str = "test", *, resamples: int = 10_000) -> Comparison:

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any, Literal
 
 from dgl_merc.corpus import ScalingKind
@@ -211,8 +212,11 @@ class Settings:
 
 def preset_names() -> list[str]:
     """The presets that come with the package."""
-    folder = resources.files("dgl_merc.models") / "presets"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+    return sorted(p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
+
+
+def _folder() -> Traversable:
+    return resources.files("dgl_merc.models") / "presets"
 
 
 def preset_table(preset: str) -> dict[str, Any]:
@@ -223,7 +227,7 @@ def preset_table(preset: str) -> dict[str, Any]:
     """
     if preset not in preset_names():
         raise InputError(f"no preset {preset!r}; there are {', '.join(preset_names())}")
-    return tomllib.loads((resources.files("dgl_merc.models") / "presets" / f"{preset}.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((_folder() / f"{preset}.toml").read_text(encoding="utf-8"))
 
 
 def load_settings(preset: str, words: Sequence[str] = (), seed: int = 0) -> Settings:

@@ -89,6 +89,8 @@ def bench(
     check_common(words)
     names = _listed("--models", models) if models is not None else None
     held = _listed("--against", against) if against is not None else None
+    if ensembles and seeds == 1:
+        raise InputError("--ensembles: expected two or more --seeds, whose answers are averaged, found one")
     source = opened_once(store)
     settings = load_settings(TARGETS[0], words)
     used = resolved_spec(source.corpus, source.spec, settings).modalities
@@ -102,7 +104,8 @@ def bench(
     place = out or Path("runs") / file_name(f"bench-{source.name}")
     device = choose_device(device, threads)
     jobs = choose_jobs(jobs, device, threads, max(seeds, trials * trial_seeds) * max(1, len(by)))
-    print_line(f"{len(entries)} models on {source.corpus.name}: {trials} trials, {seeds} seeds, {jobs} at once")
+    said = ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in ((trials, "trial"), (seeds, "seed")))
+    print_line(f"{', '.join(names)} on {source.corpus.name}: {said}, {jobs} at once")
     how = Plan(store, test=False, device=device, threads=threads, command=("dglmerc", *sys.argv[1:]))
     finished = run_bench(asked, how, place, source, jobs=jobs, on_stage=_print_stage)
     _conclude(place, finished, held if held is not None else [t for t in TARGETS if t in names], source, ensembles=ensembles)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dgl_merc.errors import InputError
+from dgl_merc.settings import flat_settings
 from dgl_merc.studies.search import draw_trials, search_space
 from dgl_merc.training import settings as settings_module
 from dgl_merc.training.settings import load_settings, preset_names
@@ -35,11 +36,8 @@ def test_every_preset_can_be_searched(preset):
     assert all(a != b for a, b in itertools.combinations(settings, 2)), "a trial is there twice"
     for words in trials[1:]:
         assert [word.partition("=")[0] for word in words] == list(space)
-    if space and not preset.endswith("-paper"):
-        own = load_settings(preset)
-        reached = [load_settings(preset, words) for words in draw_trials(preset, (), 10_000)]
-        assert own in reached
-        assert len(reached) >= 6, "a search of a handful of trials has too few to draw from"
+    own = dict(flat_settings(load_settings(preset).to_json()))
+    assert all(own[key] in values for key, values in space.items()), "the preset lies outside of its own space"
 
 
 def test_trials_are_all_combinations_once_and_the_first_of_many_are_those_of_few(presets):

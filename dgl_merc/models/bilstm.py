@@ -7,12 +7,12 @@ this has not shown that its graph helps.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from dgl_merc.graphs import Structure
-from dgl_merc.heads import EmotionHead
+from dgl_merc.heads import DynamicsOptions, EmotionDynamics, EmotionHead
 from dgl_merc.layers import Dropout, Probe, Recurrent, Sequences, beside
 from dgl_merc.models.base import Model, ModelInput, Output
 
@@ -27,11 +27,13 @@ class BiLSTMOptions:
         hidden: H per direction.
         layers: stacked.
         dropout: on the input, between layers and in the head.
+        dynamics: a second opinion; by default none.
     """
 
     hidden: int = 100
     layers: int = 2
     dropout: float = 0.5
+    dynamics: DynamicsOptions = field(default_factory=DynamicsOptions)
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers"):
@@ -56,6 +58,7 @@ class BiLSTM(Model):
             dropout=options.dropout,
         )
         self.head = EmotionHead(self.encoder.width, options.hidden, given.outputs, options.dropout)
+        self.dynamics = EmotionDynamics.of(given.widths, given.outputs, options.dynamics)
 
     def forward(
         self,
@@ -63,9 +66,10 @@ class BiLSTM(Model):
         features: Mapping[str, Tensor],
         *,
         step: int = 0,  # noqa: ARG002  (no mask)
-        labels: Tensor | None = None,  # noqa: ARG002  (no loss of its own)
+        labels: Tensor | None = None,
         probe: Probe | None = None,  # noqa: ARG002  (no edges)
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
         hidden = self.encoder(self.dropout(beside(structure, features)), Sequences.of_dialogues(structure))
-        return Output(self.head(hidden))
+        logits = self.head(hidden)
+        return Output(logits) if self.dynamics is None else Output(*self.dynamics(structure, features, logits, labels))

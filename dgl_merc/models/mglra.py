@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dgl_merc.graphs import Structure
-from dgl_merc.heads import EmotionHead, ReconstructionHead
+from dgl_merc.heads import DynamicsOptions, EmotionDynamics, EmotionHead, ReconstructionHead
 from dgl_merc.layers import (
     AttentionFilter,
     AttentionFilterOptions,
@@ -59,6 +59,7 @@ class MGLRAOptions:
         fusion: ``"gcn"``; ``"none"``: no graph, X^S goes to the head (an ablation).
         residual: add the graph's input to its output before the head (22): P False, D True.
         reconstruction: weight of the loss that guesses masked nodes (abstract); 0: none. Needs a mask of nodes.
+        dynamics: a second opinion, ours and not the paper's; P, D none.
     """
 
     dim: int = 100
@@ -75,6 +76,7 @@ class MGLRAOptions:
     fusion: Literal["gcn", "none"] = "gcn"
     residual: bool = True
     reconstruction: float = 0.0
+    dynamics: DynamicsOptions = field(default_factory=DynamicsOptions)
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -107,6 +109,7 @@ class MGLRA(Model):
         self.gcn = MaskedGCN(o.dim, o.gcn, seed=given.seed) if o.fusion == "gcn" else None
         self.head = EmotionHead(o.dim * len(names), o.dim, given.outputs, o.dropout)
         self.reconstruction = ReconstructionHead(o.dim) if o.reconstruction else None
+        self.dynamics = EmotionDynamics.of(given.widths, given.outputs, o.dynamics)
 
     def forward(
         self,
@@ -114,7 +117,7 @@ class MGLRA(Model):
         features: Mapping[str, Tensor],
         *,
         step: int = 0,
-        labels: Tensor | None = None,  # noqa: ARG002  (no loss of its own needs them)
+        labels: Tensor | None = None,
         probe: Probe | None = None,
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
@@ -122,16 +125,24 @@ class MGLRA(Model):
         filtered: Nodes = self.filter(structure, context, probe=probe) if self.filter else context  # X^h (3)-(5)
         aligned = self._align(structure, filtered, probe)
         nodes = self.speakers(structure, aligned) if self.speakers else aligned  # X^S (16)
+        h, losses = self._fuse(structure, nodes, step, probe)
+        logits = self.head(h)  # (22)-(24)
+        if self.dynamics is None:
+            return Output(logits, losses)
+        opinion = self.dynamics(structure, features, logits, labels)
+        return Output(opinion.logits, losses | opinion.losses)
+
+    def _fuse(self, structure: Structure, nodes: Nodes, step: int, probe: Probe | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """X^S to what the head reads, and the loss of reconstruction: (17)-(21)."""
         if self.gcn is None:
-            return Output(self.head(beside(structure, nodes)))
-        fused = self.gcn(structure, nodes, step=step, probe=probe)  # (17)-(21)
+            return beside(structure, nodes), {}
+        fused = self.gcn(structure, nodes, step=step, probe=probe)
         h = beside(structure, fused.nodes)
         if self.options.residual:
             h = h + beside(structure, fused.shown)
-        losses: dict[str, Tensor] = {}
         if self.reconstruction and fused.masked:
-            losses["reconstruction"] = self._guess(self.reconstruction, nodes, fused.nodes, fused.masked)
-        return Output(self.head(h), losses)  # (22)-(24)
+            return h, {"reconstruction": self._guess(self.reconstruction, nodes, fused.nodes, fused.masked)}
+        return h, {}
 
     def _align(self, structure: Structure, filtered: Nodes, probe: Probe | None) -> Nodes:
         """Algorithm 1, lines 6-25: X^h to X of the last round, or to its X^head."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dgl_merc.graphs import Structure
-from dgl_merc.heads import EmotionHead
+from dgl_merc.heads import DynamicsOptions, EmotionDynamics, EmotionHead
 from dgl_merc.layers import (
     ContextEncoder,
     ContextEncoderOptions,
@@ -47,6 +47,7 @@ class SGRNetOptions:
         fusion: readings of 14-21.
         graph: readings of 22-26.
         alignment: sizes and readings of 1-13 and 31.
+        dynamics: a second opinion, ours and not the paper's; by default none.
     """
 
     dim: int = 150
@@ -57,6 +58,7 @@ class SGRNetOptions:
     fusion: UncertaintyFusionOptions = field(default_factory=UncertaintyFusionOptions)
     graph: SemanticGraphOptions = field(default_factory=SemanticGraphOptions)
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
+    dynamics: DynamicsOptions = field(default_factory=DynamicsOptions)
 
     def __post_init__(self) -> None:
         for name in ("dim", "width"):
@@ -85,6 +87,7 @@ class SGRNet(Model):
         self.dropout = Dropout(o.dropout)
         self.graph = SemanticGraph(o.width, o.graph)
         self.head = EmotionHead(self.graph.width, o.width, given.outputs, o.dropout)
+        self.dynamics = EmotionDynamics.of(given.widths, given.outputs, o.dynamics)
 
     def forward(
         self,
@@ -96,6 +99,14 @@ class SGRNet(Model):
         probe: Probe | None = None,
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
+        output = self._by_graph(structure, features, labels, probe)
+        if self.dynamics is None:
+            return output
+        opinion = self.dynamics(structure, features, output.logits, labels)
+        return Output(opinion.logits, {**output.losses, **opinion.losses}, output.details)
+
+    def _by_graph(self, structure: Structure, features: Mapping[str, Tensor], labels: Tensor | None, probe: Probe | None) -> Output:
+        """The paper's network: (1)-(31)."""
         encoded = self.encoder(structure, features)  # u~
         if self.alone is not None:
             (m,) = encoded

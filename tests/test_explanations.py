@@ -33,9 +33,12 @@ from dgl_merc.training.run_folder import SavedRun
 
 PARTS = {
     "bilstm": set(),
+    "logistic": set(),
+    "majority": set(),
     "mglra": {"filter", "attention, round 1", "attention, round 2", "attention, round 3", "graph", "likeness"},
     "print": {"filter", "attention, round 1", "attention, round 2", "graph", "likeness"},
     "sgrnet": {"distribution text", "distribution audio", "distribution visual", "fusion", "likeness", "syntactic", "semantic"},
+    "transformer": {"attention, layer 1", "attention, layer 2"},
 }
 EDGE = ["part", "source", "relation", "target"]
 pytestmark = pytest.mark.xdist_group("explanations")  # the runs are made once

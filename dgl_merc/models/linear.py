@@ -47,7 +47,7 @@ class LogisticOptions:
         max_iter: steps of L-BFGS; a run that would need more is refused.
     """
 
-    C: float = 0.001
+    C: float = 0.1
     max_iter: int = 1000
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class _Same(nn.Module):
         self.said = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.said.expand(len(x), -1)
+        return self.said.expand(len(x), -1).clone()  # in inference mode a view of the parameter would still ask for gradients
 
 
 def _known(truth: Tensor) -> Tensor:

@@ -318,8 +318,8 @@ def transformer(s: Structure, given: ModelInput, o: TransformerOptions, *, train
     for _ in range(o.layers):
         for width, out in ((o.dim, 3 * o.dim), (o.dim, o.dim), (o.dim, o.feed_forward), (o.feed_forward, o.dim)):
             yield from linear("layers", n, width, out)
-        for b, r, c in s.blocks((UTTERANCE,)).shapes:
-            yield from attention("layers", b * o.heads, r, o.dim // o.heads, c)
+        for length in s.lengths.tolist():  # in place: long dialogues stand in no block
+            yield from attention("layers", o.heads, length, o.dim // o.heads, length)
     yield from emotion_head(s, o.dim, o.dim, given.outputs)
 
 

@@ -41,7 +41,9 @@ def test_the_table(stream):
         for window in ("complete", "10")
         for places in ("1-2", "4-4")
     ]
-    assert {row[0] for row in rows} == {name for name, (kind, _) in MODELS.items() if not kind.solved}, "what is solved keeps nothing of a dialogue"
+    assert {row[0] for row in rows} == {name for name, (kind, _) in MODELS.items() if not kind.solved}, (
+        "what is solved keeps nothing of a dialogue"
+    )
     for row in rows:
         p50, p99, own50, own99, again, kept = map(float, row[4:])
         assert 0 < p50 <= p99

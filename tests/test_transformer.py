@@ -120,8 +120,13 @@ def test_what_a_window_of_a_stream_has_passed_keeps_its_place():
 def test_what_dropout_takes():
     spec = GraphSpec(M2)
     s, x = batch([4, 3], spec, drop=0.0)
-    silent = make(spec, replace(OPTIONS, dropout=1.0)).train()(s, x).logits
-    assert torch.equal(silent, silent[:1].expand_as(silent)), "all that is left is the head's bias"
+    model, given = make(spec, replace(OPTIONS, dropout=1.0)).train(), []
+    for layer in model.layers:
+        layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1]))
+    model(s, x)
+    assert [not h.any() for h in given] == [True, True], "the sum of projection and positions"
+    h = torch.randn(7, 6, dtype=torch.float64)
+    assert torch.equal(model.layers[0](s, h), h), "what both halves of a layer say, and not what they add it to"
     assert not torch.equal(make(spec, replace(OPTIONS, input_dropout=0.5)).train()(s, x).logits, make(spec)(s, x).logits)
 
 

@@ -240,7 +240,7 @@ def test_without_an_utterance_is_a_conversation_in_which_nobody_said_it(name, ex
         found = after(effects[effects["position"] == gone], explainer)
         assert np.isnan(found[gone])
         assert np.abs(found[rest] - expected[np.arange(len(rest)), columns[rest]]).max() < 2e-6
-    assert effects["effect"].abs().max() > 1e-4
+    assert (effects["effect"].abs().max() > 1e-4) == (name not in ("logistic", "majority")), "these hear nobody else"
     if name == "print":  # causal: nobody hears what comes later
         assert effects.loc[effects["position"] > effects["utterance"], "effect"].abs().max() < 1e-6
 
@@ -264,7 +264,7 @@ def test_without_a_modality_is_a_conversation_that_never_had_it(name, explained,
         one = [*objects[: there[0]], lacking[there[0]], *objects[there[0] + 1 :]]
         expected = predicted(runs[name], one)[np.arange(len(columns)), columns]
         assert np.abs(after(found[found["position"] == there[0]], explainer) - expected).max() < 2e-6
-    assert every["effect"].abs().max() > 1e-3
+    assert (every["effect"].abs().max() > 1e-3) == (name != "majority")
 
 
 @pytest.mark.parametrize("name", ["mglra", "sgrnet"])

@@ -29,8 +29,10 @@ from dgl_merc.kernels import choose_backend
 from dgl_merc.layers import Sequences
 from dgl_merc.models import ModelInput
 from dgl_merc.models.bilstm import BiLSTMOptions
+from dgl_merc.models.linear import LogisticOptions, MajorityOptions
 from dgl_merc.models.mglra import MGLRAOptions
 from dgl_merc.models.sgrnet import SGRNetOptions
+from dgl_merc.models.transformer import TransformerOptions
 
 __all__ = ["KINDS", "MODELS", "Kind", "Pass", "Product", "counted", "needed"]
 
@@ -299,7 +301,7 @@ def sgrnet(s: Structure, given: ModelInput, o: SGRNetOptions, *, training: bool)
     yield from emotion_head(s, o.width, o.width, given.outputs)
 
 
-# ---- the reference
+# ---- references
 
 
 def bilstm(s: Structure, given: ModelInput, o: BiLSTMOptions, *, training: bool) -> Products:  # noqa: ARG001  (no mask)
@@ -309,7 +311,36 @@ def bilstm(s: Structure, given: ModelInput, o: BiLSTMOptions, *, training: bool)
     yield from emotion_head(s, o.hidden * directions, o.hidden, given.outputs)
 
 
-MODELS: dict[str, Callable[..., Products]] = {"mglra": mglra, "sgrnet": sgrnet, "bilstm": bilstm}
+def transformer(s: Structure, given: ModelInput, o: TransformerOptions, *, training: bool) -> Products:  # noqa: ARG001  (no mask)
+    """W_in; W^Q, W^K, W^V, Q K^T, A V, W^O, W_1 and W_2 of each layer."""
+    n = s.num_utterances
+    yield from product("inward", "linear", 1, n, sum(given.widths.values()), o.dim, left=False)
+    for _ in range(o.layers):
+        for width, out in ((o.dim, 3 * o.dim), (o.dim, o.dim), (o.dim, o.feed_forward), (o.feed_forward, o.dim)):
+            yield from linear("layers", n, width, out)
+        for length in s.lengths.tolist():  # in place: long dialogues stand in no block
+            yield from attention("layers", o.heads, length, o.dim // o.heads, length)
+    yield from emotion_head(s, o.dim, o.dim, given.outputs)
+
+
+def logistic(s: Structure, given: ModelInput, o: LogisticOptions, *, training: bool) -> Products:  # noqa: ARG001
+    """W; nothing is trained by steps, but it could be."""
+    yield from product("head", "linear", 1, s.num_utterances, sum(given.widths.values()), given.outputs, left=False)
+
+
+def majority(s: Structure, given: ModelInput, o: MajorityOptions, *, training: bool) -> Products:  # noqa: ARG001
+    """None."""
+    yield from ()
+
+
+MODELS: dict[str, Callable[..., Products]] = {
+    "mglra": mglra,
+    "sgrnet": sgrnet,
+    "bilstm": bilstm,
+    "transformer": transformer,
+    "logistic": logistic,
+    "majority": majority,
+}
 
 
 def needed(model: str, given: ModelInput, options: Any, structure: Structure, *, training: bool) -> list[Product]:

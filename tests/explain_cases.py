@@ -12,12 +12,15 @@ from dgl_merc.training.run_folder import SavedRun, open_run
 
 CASES = {
     "bilstm": ("bilstm", ()),
+    "logistic": ("logistic", ()),
+    "majority": ("majority", ()),
     "mglra": ("mglra", ("model.filter.output=share", "model.gcn.layers=2", "graph.window=5", "training.lr=.02", "training.max_epochs=5")),
     "print": (
         "mglra",
         ("model.filter.attention=channel", "model.gcn.mask=both", "model.gcn.aleph=.6", "model.rounds=2", "graph.causal=true"),
     ),
     "sgrnet": ("sgrnet", ()),
+    "transformer": ("transformer", ()),
 }
 
 

@@ -17,8 +17,11 @@ from dgl_merc.training import fit, load_settings
 QUICK = ["training.max_epochs=2", "training.batch_size=5"]
 SMALL = {
     "bilstm": ["model.hidden=5", *QUICK],
+    "logistic": [],
+    "majority": [],
     "mglra": ["model.dim=8", "model.speakers=corpus", *QUICK],
     "sgrnet": [*SMALL_SGRNET, *QUICK],
+    "transformer": ["model.dim=6", "model.heads=2", "model.feed_forward=8", *QUICK],
 }
 
 

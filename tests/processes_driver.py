@@ -92,6 +92,18 @@ CASES = {
         ((0, 1, 2, 3), (4, 5, 6)),
         silent=(2,),
     ),
+    "transformer": Case(
+        "transformer",
+        (
+            "model.dim=6",
+            "model.heads=2",
+            "model.feed_forward=8",
+            "model.dropout=0",
+            "model.input_dropout=0",
+            "training.warmup_steps=0",
+            *QUIET,
+        ),
+    ),
     "mglra of scores": Case("mglra", GUESSING, ((0, 1, 2, 3), (4, 5, 6)), silent=(3,), learn="score"),
 }
 
@@ -170,6 +182,26 @@ def check_gathered() -> None:
     assert gathered(torch.zeros(0, 3)).shape == (0, 3)
 
 
+def check_solved(made: Corpus, processes: Processes) -> None:
+    """What is solved is solved once, on all dialogues, and every process has it."""
+    for learn in ("classes", "score"):
+        alone, together = (solved(made, learn, some) for some in (ALONE, processes))
+        assert all(torch.equal(alone[name], value) for name, value in together.items())
+
+
+def solved(made: Corpus, learn: str, processes: Processes) -> dict[str, Any]:
+    """Weights and loss of logistic regression, and of ridge regression."""
+    corpus, spec, target = corpus_for(Case("logistic", (), learn=learn), made)
+    data = DialogueData(corpus, spec, Scaling.fit(corpus), target, learn=learn)
+    torch.manual_seed(processes.rank)
+    given = ModelInput({m: corpus.modalities[m].width for m in spec.modalities}, data.task.outputs, spec)
+    settings = load_settings("logistic", ["data.learn=" + learn])
+    model = build_model("logistic", given, settings.options)
+    t = Trainer(model, data, corpus.in_split("train"), corpus.in_split("dev"), settings.training, seed=3, processes=processes)
+    found = t.run()
+    return {**model.state_dict(), "loss": torch.tensor(found.best.loss), "dev": torch.tensor(found.best.dev_weighted_f1)}
+
+
 def compare_all() -> None:
     """Every case, alone and together."""
     torch.randn_like = torch.zeros_like  # the noise of sgrnet's fusion: processes draw their own
@@ -177,6 +209,7 @@ def compare_all() -> None:
     alone = {name: steps(case, made, ALONE) for name, case in CASES.items()}
     with joined(RANK, COUNT, "cpu") as processes:
         check_gathered()
+        check_solved(made, processes)
         for name, case in CASES.items():
             said = processes.each(compare(alone[name], steps(case, made, processes)))
             if processes.rank == 0:

@@ -24,6 +24,9 @@ SMALL = {
     ],
     "mglra": ["model.dim=8", "model.context.input_dropout=0", "training.batch_size=4", *_LEARNT],
     "bilstm": ["model.hidden=6", "training.batch_size=5", *_LEARNT],
+    "logistic": [],
+    "majority": [],
+    "transformer": ["model.dim=6", "model.heads=2", "model.feed_forward=8", "training.batch_size=5", *_LEARNT, "training.lr=.01"],
 }
 LEARN = {"classes": [], "score": ["data.learn=score"]}
 

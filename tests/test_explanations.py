@@ -33,9 +33,12 @@ from dgl_merc.training.run_folder import SavedRun
 
 PARTS = {
     "bilstm": set(),
+    "logistic": set(),
+    "majority": set(),
     "mglra": {"filter", "attention, round 1", "attention, round 2", "attention, round 3", "graph", "likeness"},
     "print": {"filter", "attention, round 1", "attention, round 2", "graph", "likeness"},
     "sgrnet": {"distribution text", "distribution audio", "distribution visual", "fusion", "likeness", "syntactic", "semantic"},
+    "transformer": {"attention, layer 1", "attention, layer 2"},
 }
 EDGE = ["part", "source", "relation", "target"]
 pytestmark = pytest.mark.xdist_group("explanations")  # the runs are made once
@@ -237,7 +240,7 @@ def test_without_an_utterance_is_a_conversation_in_which_nobody_said_it(name, ex
         found = after(effects[effects["position"] == gone], explainer)
         assert np.isnan(found[gone])
         assert np.abs(found[rest] - expected[np.arange(len(rest)), columns[rest]]).max() < 2e-6
-    assert effects["effect"].abs().max() > 1e-4
+    assert (effects["effect"].abs().max() > 1e-4) == (name not in ("logistic", "majority")), "these hear nobody else"
     if name == "print":  # causal: nobody hears what comes later
         assert effects.loc[effects["position"] > effects["utterance"], "effect"].abs().max() < 1e-6
 
@@ -261,7 +264,7 @@ def test_without_a_modality_is_a_conversation_that_never_had_it(name, explained,
         one = [*objects[: there[0]], lacking[there[0]], *objects[there[0] + 1 :]]
         expected = predicted(runs[name], one)[np.arange(len(columns)), columns]
         assert np.abs(after(found[found["position"] == there[0]], explainer) - expected).max() < 2e-6
-    assert every["effect"].abs().max() > 1e-3
+    assert (every["effect"].abs().max() > 1e-3) == (name != "majority")
 
 
 @pytest.mark.parametrize("name", ["mglra", "sgrnet"])

@@ -31,6 +31,7 @@ SMALL = {
         *("training.max_epochs=5", "training.batch_size=4", "training.lr=.01"),
     ),
     "bilstm": ("model.hidden=6", "training.max_epochs=5", "training.batch_size=5", "training.lr=.02"),
+    "transformer": ("model.dim=6", "model.heads=2", "model.feed_forward=8", "training.max_epochs=5", "training.batch_size=5"),
 }
 WAYS = {
     "plain": (),
@@ -78,7 +79,7 @@ def stopping(look: int) -> Any:
 
 
 def test_every_model_is_resumed_here():
-    assert set(SMALL) == set(MODELS)
+    assert set(SMALL) == {name for name, (kind, _) in MODELS.items() if not kind.solved}, "the others: test_linear.py"
 
 
 @pytest.mark.parametrize("way", WAYS)

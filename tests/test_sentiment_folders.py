@@ -17,6 +17,7 @@ from dgl_merc.corpus import Corpus, Target
 from dgl_merc.errors import InputError
 from dgl_merc.explanations import Explainer
 from dgl_merc.explanations.summary import in_words, overview
+from dgl_merc.models import MODELS
 from dgl_merc.training.run_folder import add_test, open_run
 
 pytestmark = pytest.mark.xdist_group("sentiment")  # its runs are made once
@@ -32,7 +33,7 @@ def made(scored_runs: dict[tuple[str, str], Path]) -> dict[tuple[str, str], Path
     return scored_runs
 
 
-@pytest.mark.parametrize("preset", SMALL)
+@pytest.mark.parametrize("preset", [preset for preset in SMALL if not MODELS[preset][0].solved])
 def test_a_run_cut_off_ends_with_the_same_bits(corpus, made, tmp_path, preset):
     class Stop(BaseException):
         pass

@@ -34,6 +34,7 @@ from dgl_merc.training.run_folder import open_run
 
 pytestmark = pytest.mark.xdist_group("sentiment")  # its runs are made once
 
+SOLVED = [preset for preset in SMALL if MODELS[preset][0].solved]
 WAYS = [pytest.param(preset, learn, id=f"{preset}, {learn}") for preset in SMALL for learn in LEARN]
 
 
@@ -77,9 +78,12 @@ def test_the_predictions_hold_what_was_learnt(corpus, made, preset, learn):
     else:
         positive = found[:, 0] > 0
     assert (table["predicted"] == np.where(positive, "positive", "negative")).all()
-    assert all(0 < positive[table["split"] == split].mean() < 1 for split in ("dev", "test")), "vacuous: one sign is always said"
-    last = list(load_file(out / "weights.safetensors").items())
-    assert [len(v) for k, v in last if k.startswith("head.layers.4.")] == [len(answers)] * 2, "one output for each answer"
+    both = all(0 < positive[table["split"] == split].mean() < 1 for split in ("dev", "test"))
+    assert both == (preset != "majority"), "vacuous: one sign is always said"
+    last = [
+        len(v) for k, v in load_file(out / "weights.safetensors").items() if k.startswith("head." if preset in SOLVED else "head.layers.4.")
+    ]
+    assert set(last) == {len(answers)}, "one output for each answer"
 
 
 @pytest.mark.parametrize(("preset", "learn"), WAYS)
@@ -270,13 +274,14 @@ def test_the_labels_that_a_model_is_given_are_signs(corpus, monkeypatch, learn):
         assert labels.tolist() == [int(s > 0) if np.nan_to_num(s) else -1 for s in scores]
 
 
-@pytest.mark.parametrize("preset", SMALL)
+@pytest.mark.parametrize("preset", [preset for preset in SMALL if preset not in SOLVED])
 def test_scores_are_learnt(tmp_path, preset):
     corpus = scored_corpus((40, 8, 10))
     words = ("model.dropout=.1", "training.max_epochs=25", "training.schedule=constant", "training.batch_size=8")
     own = {
         "mglra": ("training.lr=.02", "model.dim=16", "model.context.input_dropout=0"),
         "sgrnet": ("training.lr=.01", "model.dim=20", "model.width=16", "model.context.input_dropout=0", "model.alignment.weight=.1"),
+        "transformer": ("training.lr=.005", "model.dim=12", "model.input_dropout=.1"),
     }
     words = (*words, "training.patience=99", *own.get(preset, ("training.lr=.02",)))
     metrics = run(corpus, tmp_path / "out", "score", preset, words)

@@ -116,7 +116,7 @@ def test_what_enters_the_head_makes_the_answers(made, preset):
         again = data.task.answers(model.head(torch.from_numpy(seen.after))).numpy()
     np.testing.assert_allclose(again, answers, rtol=0, atol=1e-6)
     assert not model.head._forward_pre_hooks, "the hook was left"
-    assert np.ptp(answers, axis=0).max() > 1e-4, "vacuous: all answers are the same"
+    assert (np.ptp(answers, axis=0).max() > 1e-4) == (preset != "majority"), "vacuous: all answers are the same"
 
 
 def test_what_a_model_is_given_is_its_scaled_features_or_zeros(made):

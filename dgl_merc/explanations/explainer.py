@@ -100,7 +100,7 @@ class Explainer:
         return table.assign(**{name: values for name, values in said.items() if name != "label"}, **self._found[1])
 
     def weights(self, *, heads: bool = False) -> pd.DataFrame:
-        """The weights of every part of the model: :func:`dgl_merc.explanations.weights.weight_table`; of ``bilstm`` none."""
+        """The weights of every part of the model: :func:`dgl_merc.explanations.weights.weight_table`; none without edges (``bilstm``)."""
         table = weight_table(self._found[2].seen or {}, heads=heads)
         return table.assign(dialogue=self.dialogue)
 

@@ -2,6 +2,7 @@
 
 filter                (m, part_of, utterance)    alpha of MGLRA eq. 4
 attention, round r    (m', cross, m)             softmax of eq. 13, in the r-th round of alignment
+attention, layer l    (utterance, pair, utterance)  softmax of Vaswani et al. 2017, eq. 1, in the Transformer's l-th layer
 graph                 (m, same | cross, n)       entries of P in eq. 21; ``itself``: its diagonal
 likeness              the same                   eq. 17, 18 of the hidden state; in SGRNet M^s of eq. 22, along the relations
 distribution m        (m, pair, m)               Int of Fig. 2

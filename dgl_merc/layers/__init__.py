@@ -13,6 +13,7 @@ from dgl_merc.layers.probe import Probe, Seen
 from dgl_merc.layers.semantic_graph import SemanticEncoder, SemanticGraph, SemanticGraphOptions, SyntacticEncoder
 from dgl_merc.layers.sequences import Recurrent, Sequences
 from dgl_merc.layers.speakers import SpeakerEmbedding, Speakers
+from dgl_merc.layers.transformer import TransformerLayer, sinusoidal_positions
 from dgl_merc.layers.uncertainty_fusion import UncertaintyFusion, UncertaintyFusionOptions, Unified
 
 __all__ = [
@@ -42,8 +43,10 @@ __all__ = [
     "SpeakerEmbedding",
     "Speakers",
     "SyntacticEncoder",
+    "TransformerLayer",
     "UncertaintyFusion",
     "UncertaintyFusionOptions",
     "Unified",
     "beside",
+    "sinusoidal_positions",
 ]

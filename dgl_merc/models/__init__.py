@@ -6,15 +6,20 @@ from typing import Any
 
 from dgl_merc.models.base import Model, ModelInput, Output
 from dgl_merc.models.bilstm import BiLSTM, BiLSTMOptions
+from dgl_merc.models.linear import Logistic, LogisticOptions, Majority, MajorityOptions
 from dgl_merc.models.mglra import MGLRA, MGLRAOptions
 from dgl_merc.models.sgrnet import SGRNet, SGRNetOptions
+from dgl_merc.models.transformer import Transformer, TransformerOptions
 
 __all__ = ["MODELS", "Model", "ModelInput", "Output", "build_model", "options_of"]
 
 MODELS: dict[str, tuple[type[Model], type[Any]]] = {
     "bilstm": (BiLSTM, BiLSTMOptions),
+    "logistic": (Logistic, LogisticOptions),
+    "majority": (Majority, MajorityOptions),
     "mglra": (MGLRA, MGLRAOptions),
     "sgrnet": (SGRNet, SGRNetOptions),
+    "transformer": (Transformer, TransformerOptions),
 }
 """Name -> (model, its options)."""
 

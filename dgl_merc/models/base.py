@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -53,7 +53,12 @@ class Model(nn.Module):
 
     A dialogue gives the same logits alone and in any batch (in evaluation mode), and with a causal spec no utterance's logits depend on a
     later one.
+
+    Attributes:
+        solved: whether :meth:`solve` finds the weights in one go, instead of gradient steps.
     """
+
+    solved: ClassVar[bool] = False
 
     def forward(
         self,
@@ -75,5 +80,19 @@ class Model(nn.Module):
 
         Returns:
             Logits, in training the model's own losses, else details.
+        """
+        raise NotImplementedError
+
+    def solve(self, structure: Structure, features: Mapping[str, Tensor], truth: Tensor, weights: Tensor | None = None) -> None:
+        """Find the weights, where that needs no gradient steps. The result is a function of the arguments: nothing is drawn.
+
+        Args:
+            structure: S, of the U utterances of all training dialogues.
+            features: modality -> [N_m, width], scaled, of the modality's nodes; on the CPU.
+            truth: [U] int64 classes, -1 = unlabelled; or float32 scores, NaN = unlabelled.
+            weights: [C] what a class weighs; None: all alike.
+
+        Raises:
+            InputError: there is no solution, or it can't be found.
         """
         raise NotImplementedError

@@ -10,6 +10,9 @@ split: a :class:`Trainer` sees training and dev dialogues only, and whoever has 
 The order of epoch e is the e-th permutation of a generator of the seed, so that a state needs no more than counters, weights, moments and
 torch's generator (dropout).
 
+A model that is solved (:meth:`dgl_merc.models.Model.solve`) takes no step: its weights are found on all training dialogues at once, by the
+first process, and there is one look at dev.
+
 With several processes each knows this order and takes its share of every batch; losses and gradients are those of the whole batch
 (:mod:`dgl_merc.losses.processes`), so all make the same step. The first one looks at dev and tells the others.
 """
@@ -50,7 +53,7 @@ class Look:
         epoch: passes over the training split so far; a whole number unless ``eval_every`` is set.
         step: batches so far.
         loss: mean over the training utterances since the last look.
-        learning_rate: of the last step.
+        learning_rate: of the last step; 0 of a model that is solved.
         dev_weighted_f1: in percent.
         seconds: since the last look, evaluation included.
     """
@@ -132,7 +135,7 @@ class Trainer:
         _rows_of(data, dev, "dev", data.labels >= 0)
         self.model, self.data, self.training, self.dev, self.settings = model, data, training, dev, settings
         self.seed, self.device, self.checkpoint, self.on_look, self.processes = seed, device, checkpoint, on_look, processes
-        self.steps_per_epoch = -(-len(training) // settings.batch_size)
+        self.steps_per_epoch = 1 if model.solved else -(-len(training) // settings.batch_size)
         self.optimiser = make_optimiser(model.parameters(), settings)
         self.averaged = average_model(model, settings)
         self.forward = processes.forward(model, settings.precision, device)
@@ -147,9 +150,38 @@ class Trainer:
 
         Raises:
             DivergedError: a loss or a probability that is not finite.
-            InputError: a state that can't be read.
+            InputError: a state that can't be read, or a model that can't be solved.
         """
         self._take_up()
+        if self.model.solved:
+            self._solve()
+        else:
+            self._descend()
+        self.model.load_state_dict(self.best_weights)
+        return Trained(self._best(), tuple(self.history))
+
+    def _solve(self) -> None:
+        """All at once and one look, unless the state had it already."""
+        if self.history:
+            return
+        begun, batch = time.perf_counter(), self.data.batch(self.training)
+        self.model.load_state_dict(self.processes.first(lambda: self._solution(batch)))
+        batch = batch.to(self.device)
+        with torch.inference_mode():
+            logits = self.model.eval()(batch.structure, batch.features).logits
+            loss = self.data.task.loss(logits, batch.truth, self.settings, self.class_weights)  # of all, whom every process has
+        count = int(self.data.task.known(batch.truth).sum())
+        self.progress = _Progress(1, float(loss) * count, count)
+        self._look(time.perf_counter() - begun)
+
+    def _solution(self, batch: Batch) -> dict[str, Tensor]:
+        """The weights, on the CPU."""
+        weights = None if self.class_weights is None else self.class_weights.cpu()
+        self.model.solve(batch.structure, batch.features, batch.truth, weights)
+        return {name: value.cpu() for name, value in self.model.state_dict().items()}
+
+    def _descend(self) -> None:
+        """Gradient steps to the end."""
         order = np.random.default_rng(np.random.SeedSequence([self.seed, 1]))
         done, begun, size = 0, time.perf_counter(), self.settings.batch_size
         while not self._finished():
@@ -165,8 +197,6 @@ class Trainer:
                     begun = time.perf_counter()
                     if self._finished():
                         break
-        self.model.load_state_dict(self.best_weights)
-        return Trained(self._best(), tuple(self.history))
 
     def _best(self) -> Look:
         return max(self.history, key=lambda look: (look.dev_weighted_f1, -look.number))
@@ -240,7 +270,7 @@ class Trainer:
         begun = time.perf_counter()
         answers, rows, _ = predict(self._judged(), self.data, self.dev, device=self.device)
         f1 = weighted_f1(self.data.labels[rows], self.data.task.predicted(answers))
-        rate = learning_rate(s, p.step - 1, self.steps_per_epoch)
+        rate = 0.0 if self.model.solved else learning_rate(s, p.step - 1, self.steps_per_epoch)
         return Look(len(self.history) + 1, epoch, p.step, loss, rate, f1, seconds + time.perf_counter() - begun)
 
     def _save(self, best: Look, random: Sequence[Mapping[str, Tensor]]) -> None:

@@ -88,6 +88,9 @@ class GraphSettings:
 class TrainingSettings:
     """How a model is trained: the same for every model.
 
+    A model that is solved (``logistic``, ``majority``) takes no steps. It keeps within every limit (``batch_size``, ``max_epochs``,
+    ``max_steps``, ``eval_every``, ``patience``) by itself, heeds ``class_weights``, and every other setting must have its default here.
+
     Attributes:
         lr: learning rate of Adam, the highest of its schedule.
         weight_decay: strength of the decay.
@@ -157,6 +160,8 @@ class TrainingSettings:
 
 _OF_CLASSES = {"class_weights": "none", "focal": 0.0, "label_smoothing": 0.0}
 """Settings of a loss of classes, and their values that change nothing."""
+_WHERE_SOLVED = {"class_weights", "batch_size", "max_epochs", "max_steps", "eval_every", "patience"}
+"""Settings that a model which is solved heeds, or keeps within by itself."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,13 @@ class Settings:
             found = getattr(self.training, name)
             if found != nothing:
                 raise InputError(f"data.learn=score: expected training.{name} = {nothing}, found {found}: a score has no classes")
+        if MODELS[self.model][0].solved:
+            for name, usual in asdict(TrainingSettings()).items():
+                found = getattr(self.training, name)
+                if found != usual and name not in _WHERE_SOLVED:
+                    raise InputError(
+                        f"{self.model}: expected training.{name} = {usual}, found {found}: this model is solved at once, without steps"
+                    )
 
     def to_json(self) -> dict[str, Any]:
         """As written in ``config.json``."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from dgl_merc.models.base import Model, ModelInput, Output
 from dgl_merc.models.bilstm import BiLSTM, BiLSTMOptions
+from dgl_merc.models.dialoguegcn import DialogueGCN, DialogueGCNOptions
+from dgl_merc.models.dialoguernn import DialogueRNN, DialogueRNNOptions
 from dgl_merc.models.mglra import MGLRA, MGLRAOptions
 from dgl_merc.models.sgrnet import SGRNet, SGRNetOptions
 
@@ -13,6 +15,8 @@ __all__ = ["MODELS", "Model", "ModelInput", "Output", "build_model", "options_of
 
 MODELS: dict[str, tuple[type[Model], type[Any]]] = {
     "bilstm": (BiLSTM, BiLSTMOptions),
+    "dialoguegcn": (DialogueGCN, DialogueGCNOptions),
+    "dialoguernn": (DialogueRNN, DialogueRNNOptions),
     "mglra": (MGLRA, MGLRAOptions),
     "sgrnet": (SGRNet, SGRNetOptions),
 }

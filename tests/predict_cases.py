@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from helpers import SMALL_SGRNET
+from helpers import SMALL_RNN, SMALL_SGRNET
 
 from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.corpus.synthetic import synthetic_corpus
@@ -17,6 +17,8 @@ from dgl_merc.training import fit, load_settings
 QUICK = ["training.max_epochs=2", "training.batch_size=5"]
 SMALL = {
     "bilstm": ["model.hidden=5", *QUICK],
+    "dialoguegcn": ["model.hidden=4", "model.dim=5", *QUICK],
+    "dialoguernn": [*SMALL_RNN, *QUICK],
     "mglra": ["model.dim=8", "model.speakers=corpus", *QUICK],
     "sgrnet": [*SMALL_SGRNET, *QUICK],
 }

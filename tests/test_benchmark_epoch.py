@@ -60,6 +60,8 @@ def listed(products: list[Any], part: str = "") -> int:
         ("sgrnet", [*SGRNET, "data.modalities=text", "model.graph.edge_weight=false"]),
         ("sgrnet-paper", SGRNET),
         ("bilstm", ["model.hidden=48", "training.batch_size=3"]),
+        ("dialoguegcn", ["model.hidden=48", "model.dim=64"]),
+        ("dialoguernn", []),
     ],
 )
 def test_what_is_listed_is_made_and_is_nine_tenths_of_what_is_made(epoch, preset, words):
@@ -98,7 +100,7 @@ def test_a_part_turned_off_takes_exactly_its_products_along(epoch, word, part, l
 
 def test_every_model_and_every_module_with_matrices_has_its_list(epoch):
     assert set(importlib.import_module("products").MODELS) == set(MODELS)
-    for preset, words in (("mglra", SMALL), ("sgrnet", SGRNET), ("bilstm", [])):
+    for preset, words in (("mglra", SMALL), ("sgrnet", SGRNET), *((name, []) for name in ("bilstm", "dialoguegcn", "dialoguernn"))):
         s = subject(epoch, preset, words)
         modules = {name for name, module in s.model.named_children() if any(p.ndim > 1 for p in module.parameters())}
         assert {p.part for p in s.needed["training epoch"][0]} == modules - {"speakers"}, "a table of rows multiplies nothing"

@@ -60,8 +60,8 @@ def listed(products: list[Any], part: str = "") -> int:
         ("sgrnet", [*SGRNET, "data.modalities=text", "model.graph.edge_weight=false"]),
         ("sgrnet-paper", SGRNET),
         ("bilstm", ["model.hidden=48", "training.batch_size=3"]),
-        ("dialoguegcn", ["model.hidden=48", "model.dim=64"]),
-        ("dialoguernn", []),
+        ("dialoguegcn", ["model.hidden=48", "model.dim=64", "model.attention=true"]),
+        ("dialoguernn", ["model.attention=true"]),
     ],
 )
 def test_what_is_listed_is_made_and_is_nine_tenths_of_what_is_made(epoch, preset, words):

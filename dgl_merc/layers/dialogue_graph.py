@@ -64,7 +64,6 @@ class DialogueGraph(nn.Module):
     def forward(self, structure: Structure, g: Tensor, *, probe: Probe | None = None) -> Tensor:
         """[U, W] to [U, D]. Its parts in a probe are ``relational``, a_ij / c_ir, and ``neighbours``."""
         o, weight = self.options, SoftmaxWeight(self.attention(g), g)
-        first = {"weight": weight, "mean": o.normalise}
-        h1 = probed(probe, "relational", rgcn, structure, g, [(self.typed, self.own)], **first)
+        h1 = probed(probe, "relational", rgcn, structure, g, [(self.typed, self.own)], weight=weight, mean=o.normalise)
         h2: Tensor = probed(probe, "neighbours", rgcn, structure, h1, [(self.any, self.itself)], mean=o.second == "mean")
         return h2

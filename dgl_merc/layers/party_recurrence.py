@@ -57,8 +57,8 @@ class PartyRecurrence(nn.Module):
             return self._go_on(structure, structure.past, x)
         steps = sequences.steps
         counts, parties = steps.counts, int(structure.speakers.max()) + 1
-        places = (steps.ranks * parties + structure.speakers.index_select(0, steps.rows)).split(counts)  # of the speaker among the states
-        known = zip(*(part.index_select(0, steps.rows).split(counts) for part in self._known(x)), strict=True)
+        places = torch.split(steps.ranks * parties + structure.speakers.index_select(0, steps.rows), counts)  # of the speaker in q
+        known = zip(*(torch.split(part.index_select(0, steps.rows), counts) for part in self._known(x)), strict=True)
         g, q = x.new_zeros(counts[0], self.world.size), x.new_zeros(counts[0] * parties, self.party.size)
         heard, said = g[:, None][:, :0], list[Tensor]()
         for place, of_u in zip(places, known, strict=True):
@@ -89,7 +89,8 @@ class PartyRecurrence(nn.Module):
         if not heard.shape[1]:
             return heard.new_zeros(len(heard), heard.shape[2])
         alpha = softmax(torch.bmm(of_u[0][:, None], heard.transpose(1, 2)))
-        return torch.bmm(alpha, heard).squeeze(1)
+        c: Tensor = torch.bmm(alpha, heard).squeeze(1)
+        return c
 
     def _go_on(self, structure: Structure, past: Past, x: Tensor) -> Tensor:
         """[1, D] to [1, P]: one step of one dialogue."""
@@ -106,10 +107,10 @@ class PartyRecurrence(nn.Module):
             for other in past.owners(turn):
                 (q,) = past.state(turn, other) or (stranger,)
                 past.leave(turn, other, [self.listener(inputs, q)])
-        q = self.party(self.party.inputs(of_u[2], c), before)
+        said: Tensor = self.party(self.party.inputs(of_u[2], c), before)
         past.leave(turn, None, [g, stranger])
-        past.leave(turn, speaker, [q])
-        return q
+        past.leave(turn, speaker, [said])
+        return said
 
 
 class _Cell(nn.Module):

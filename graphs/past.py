@@ -128,6 +128,10 @@ class Past:
         """
         return self._states.get((turn, owner))
 
+    def owners(self, turn: int) -> list[int]:
+        """The speakers whose states were left at a turn."""
+        return [owner for number, owner in self._states if number == turn and owner is not None]
+
     def leave(self, turn: int, owner: int | None, state: Sequence[Tensor]) -> None:
         """Leave a state; arguments as for :meth:`state`."""
         self._fresh[turn, owner] = tuple(state)

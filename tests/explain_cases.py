@@ -14,6 +14,8 @@ CASES = {
     "bilstm": ("bilstm", ()),
     "logistic": ("logistic", ()),
     "majority": ("majority", ()),
+    "dialoguegcn": ("dialoguegcn", ("training.lr=.02", "model.attention=true")),
+    "dialoguernn": ("dialoguernn", ("model.attention=true", "training.lr=.05", "training.max_epochs=4", "model.dropout=0")),
     "mglra": ("mglra", ("model.filter.output=share", "model.gcn.layers=2", "graph.window=5", "training.lr=.02", "training.max_epochs=5")),
     "print": (
         "mglra",

@@ -12,6 +12,7 @@ from dgl_merc.graphs import GraphSpec, Past, Structure
 
 M2, M3 = ("text", "audio"), ("text", "audio", "visual")
 BACKENDS = ("dense", "dgl", "scatter")
+SMALL_RNN = ("model.global_dim=5", "model.party_dim=4", "model.hidden=5", "model.input_dim=6")
 SMALL_SGRNET = ("model.dim=10", "model.width=6", "model.fusion.heads=2", "model.fusion.head_dim=3", "model.alignment.prototypes=9")
 
 

@@ -10,7 +10,16 @@ from helpers import M3, normal
 from torch import Tensor
 
 from dgl_merc.graphs import UTTERANCE, GraphSpec, Structure
-from dgl_merc.kernels import ArccosWeight, HashMask, attention_filter, cross_modal_attention, masked_gcn, rgcn, semantic_attention
+from dgl_merc.kernels import (
+    ArccosWeight,
+    HashMask,
+    SoftmaxWeight,
+    attention_filter,
+    cross_modal_attention,
+    masked_gcn,
+    rgcn,
+    semantic_attention,
+)
 
 D = 6
 SPEC = GraphSpec(M3, past=2, future=3)
@@ -47,6 +56,11 @@ def _masked(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
 def _rgcn(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
     g, *w = leaves
     return rgcn(graph, g, [(w[0], w[1]), (w[2], w[3])], weight=ArccosWeight({UTTERANCE: g}), backend=backend)
+
+
+def _shared(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    g, *w = leaves
+    return rgcn(graph, g, [(w[0], w[1])], weight=SoftmaxWeight(g @ w[2], g), mean=False, backend=backend)
 
 
 def _semantic(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
@@ -109,6 +123,9 @@ KERNELS: dict[str, KernelCase] = {
 }
 
 CASES: dict[str, KernelCase] = KERNELS | {
+    "rgcn, weighed by attention": KernelCase(
+        lambda s: [normal(s.num_utterances, D, seed=1), *_weights((4, D, 5), (D, 5), (D, D))], _shared, kernel="rgcn"
+    ),
     "semantic_attention of a modality": KernelCase(
         lambda s: [normal(s.sizes["text"], 2, 3, seed=40 + k) for k in range(3)], _of_text, kernel="semantic_attention"
     ),

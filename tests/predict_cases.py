@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from helpers import SMALL_SGRNET
+from helpers import SMALL_RNN, SMALL_SGRNET
 
 from dgl_merc.corpus import Corpus, presence_column
 from dgl_merc.corpus.synthetic import synthetic_corpus
@@ -19,6 +19,8 @@ SMALL = {
     "bilstm": ["model.hidden=5", *QUICK],
     "logistic": [],
     "majority": [],
+    "dialoguegcn": ["model.hidden=4", "model.dim=5", *QUICK],
+    "dialoguernn": [*SMALL_RNN, *QUICK],
     "mglra": ["model.dim=8", "model.speakers=corpus", *QUICK],
     "sgrnet": [*SMALL_SGRNET, *QUICK],
     "transformer": ["model.dim=6", "model.heads=2", "model.feed_forward=8", *QUICK],

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from helpers import SMALL_SGRNET
+from helpers import SMALL_RNN, SMALL_SGRNET
 
 from dgl_merc.corpus import Corpus, Scaling, Target
 from dgl_merc.corpus.synthetic import synthetic_corpus
@@ -81,6 +81,8 @@ CASES = {
     "sgrnet, one dialogue": Case("sgrnet", SGRNET, ((5,), (3, 4))),
     "sgrnet, one deaf, roughly": Case("sgrnet", (*SGRNET, "training.precision=bf16-mixed"), deaf=(0, 1), rough=True),
     "mglra that guesses, one dialogue, roughly": Case("mglra", (*GUESSING, "training.precision=bf16-mixed"), ((5,),), rough=True),
+    "dialoguegcn": Case("dialoguegcn", ("model.hidden=4", "model.dim=5", "model.dropout=0", *QUIET), ((0, 1, 2, 3), (4, 5, 6))),
+    "dialoguernn": Case("dialoguernn", (*SMALL_RNN, "model.dropout=0", *QUIET), ((0, 1, 2, 3), (4, 5, 6))),
     "bilstm": Case("bilstm", ("model.hidden=6", "model.dropout=0", *QUIET), ((0, 1, 2, 3), (4, 5, 6))),
     "bilstm, nothing to learn": Case("bilstm", ("model.hidden=6", "model.dropout=0", *QUIET), ((0, 1), (2, 3), (0, 1), (3, 4)), (0, 1)),
     "bilstm, rare classes": Case(

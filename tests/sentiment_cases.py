@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from helpers import SMALL_SGRNET
+from helpers import SMALL_RNN, SMALL_SGRNET
 
 from dgl_merc.corpus import Corpus, Target
 from dgl_merc.corpus.synthetic import synthetic_corpus
@@ -22,6 +22,8 @@ SMALL = {
         *(*SMALL_SGRNET, "model.dim=20", "model.width=16", "model.context.input_dropout=0", "model.alignment.weight=.1"),
         *("training.batch_size=4", *_LEARNT, "training.lr=.02", "training.max_epochs=20"),
     ],
+    "dialoguegcn": ["model.hidden=8", "model.dim=8", "training.batch_size=4", *_LEARNT, "training.lr=.02", "training.max_epochs=8"],
+    "dialoguernn": [*SMALL_RNN, "training.batch_size=5", *_LEARNT],
     "mglra": ["model.dim=8", "model.context.input_dropout=0", "training.batch_size=4", *_LEARNT],
     "bilstm": ["model.hidden=6", "training.batch_size=5", *_LEARNT],
     "logistic": [],

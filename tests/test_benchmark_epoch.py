@@ -61,6 +61,8 @@ def listed(products: list[Any], part: str = "") -> int:
         ("sgrnet-paper", SGRNET),
         ("bilstm", ["model.hidden=48", "training.batch_size=3"]),
         ("transformer", ["model.dim=48", "model.feed_forward=60", "training.batch_size=3"]),
+        ("dialoguegcn", ["model.hidden=48", "model.dim=64", "model.attention=true"]),
+        ("dialoguernn", ["model.attention=true"]),
     ],
 )
 def test_what_is_listed_is_made_and_is_nine_tenths_of_what_is_made(epoch, preset, words):
@@ -99,7 +101,8 @@ def test_a_part_turned_off_takes_exactly_its_products_along(epoch, word, part, l
 
 def test_every_model_and_every_module_with_matrices_has_its_list(epoch):
     assert set(importlib.import_module("products").MODELS) == set(MODELS)
-    for preset, words in (("mglra", SMALL), ("sgrnet", SGRNET), ("bilstm", []), ("logistic", []), ("transformer", [])):
+    others = ("bilstm", "dialoguegcn", "dialoguernn", "logistic", "transformer")
+    for preset, words in (("mglra", SMALL), ("sgrnet", SGRNET), *((name, []) for name in others)):
         s = subject(epoch, preset, words)
         modules = {name for name, module in s.model.named_children() if any(p.ndim > 1 for p in module.parameters())}
         assert {p.part for p in s.needed["training epoch"][0]} == modules - {"speakers"}, "a table of rows multiplies nothing"

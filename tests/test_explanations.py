@@ -35,6 +35,8 @@ PARTS = {
     "bilstm": set(),
     "logistic": set(),
     "majority": set(),
+    "dialoguegcn": {"relational", "neighbours", "readout"},
+    "dialoguernn": {"readout"},
     "mglra": {"filter", "attention, round 1", "attention, round 2", "attention, round 3", "graph", "likeness"},
     "print": {"filter", "attention, round 1", "attention, round 2", "graph", "likeness"},
     "sgrnet": {"distribution text", "distribution audio", "distribution visual", "fusion", "likeness", "syntactic", "semantic"},
@@ -103,7 +105,7 @@ def test_weights_are_shares_and_there_are_those_of_every_part(name, explained):
     assert set(table["part"]) == PARTS[name]
     heads = [c for c in table if c.startswith("head ")]
     for part, rows in table.groupby("part"):
-        if part.startswith(("attention", "distribution", "fusion", "semantic")):
+        if part.startswith(("attention", "distribution", "fusion", "readout", "semantic")):
             sums = rows.groupby(["source", "target", "dst"])[heads].sum(min_count=1)
             known = sums.notna().to_numpy()
             assert np.abs(sums.to_numpy()[known] - 1).max() < 1e-6
@@ -186,12 +188,15 @@ KERNELS = {
     "fusion": ("uncertainty_fusion", "cross_modal_attention"),
     "syntactic": ("semantic_graph", "rgcn"),
     "semantic": ("semantic_graph", "semantic_attention"),
+    "relational": ("dialogue_graph", "rgcn"),
+    "neighbours": ("dialogue_graph", "rgcn"),
+    "readout": ("dialogue_attention", "semantic_attention"),
     "distribution": ("distribution_encoder", "semantic_attention"),
 }
 
 
 @pytest.mark.dgl
-@pytest.mark.parametrize("name", ["mglra", "print", "sgrnet"])
+@pytest.mark.parametrize("name", ["dialoguegcn", "dialoguernn", "mglra", "print", "sgrnet"])
 def test_without_an_edge_is_a_graph_that_lacks_it(name, runs, corpus, shortest, monkeypatch):
     explainer = Explainer(runs[name], corpus, shortest)
     for key, weight in explainer.model.named_parameters():
@@ -206,7 +211,7 @@ def test_without_an_edge_is_a_graph_that_lacks_it(name, runs, corpus, shortest, 
     moved = set()
     for k, edge in enumerate(chosen.itertuples()):
         word, _, number = edge.part.partition(" ")
-        word, call = word.rstrip(","), 0
+        word, call = word.rstrip(","), int(word == "neighbours")
         if word == "attention":
             call = int(number.removeprefix("round ")) - 1
         if word == "distribution":

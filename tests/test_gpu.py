@@ -10,7 +10,7 @@ import pytest
 import torch
 from cli_cases import good
 from conftest import need
-from helpers import SMALL_SGRNET
+from helpers import SMALL_RNN, SMALL_SGRNET
 from predict_cases import small_corpus, spoken
 
 from dgl_merc.corpus import Corpus
@@ -36,6 +36,8 @@ EXACT = [
 ]  # the two draw dropout otherwise
 MODELS = {
     "bilstm": ["model.hidden=5"],
+    "dialoguegcn": ["model.hidden=4", "model.dim=5"],
+    "dialoguernn": [*SMALL_RNN],
     "mglra": ["model.dim=8", "model.context.input_dropout=0", "model.gcn.mask=both", "model.reconstruction=.5"],
     "mglra-paper": ["model.dim=8", "model.context.input_dropout=0"],
     "sgrnet": [*SMALL_SGRNET, "model.context.input_dropout=0"],

@@ -16,6 +16,7 @@ from dgl_merc.layers import (
     AttentionFilterOptions,
     ContextEncoderOptions,
     CrossModalAttentionOptions,
+    DialogueGraphOptions,
     DistributionEncoderOptions,
     MaskedGCNOptions,
     SemanticGraphOptions,
@@ -24,6 +25,8 @@ from dgl_merc.layers import (
 from dgl_merc.losses import AlignmentOptions, cross_entropy
 from dgl_merc.models import MODELS, Model, ModelInput, build_model, options_of
 from dgl_merc.models.bilstm import BiLSTMOptions
+from dgl_merc.models.dialoguegcn import DialogueGCNOptions
+from dgl_merc.models.dialoguernn import DialogueRNNOptions
 from dgl_merc.models.linear import LogisticOptions, MajorityOptions
 from dgl_merc.models.mglra import MGLRAOptions
 from dgl_merc.models.sgrnet import SGRNetOptions
@@ -40,6 +43,10 @@ CASES: dict[str, tuple[str, Any]] = {
     "bilstm": ("bilstm", BiLSTMOptions(hidden=6, dropout=0.3)),
     "logistic": ("logistic", LogisticOptions()),
     "majority": ("majority", MajorityOptions()),
+    "dialoguegcn": ("dialoguegcn", DialogueGCNOptions(hidden=3, dim=4, dropout=0.3)),
+    "dialoguegcn, others": ("dialoguegcn", DialogueGCNOptions("lstm", 3, 4, DialogueGraphOptions(2, True, "sum"), False, 0.3)),
+    "dialoguernn": ("dialoguernn", DialogueRNNOptions(4, 3, 5, 6, dropout=0.3)),
+    "dialoguernn, listeners": ("dialoguernn", DialogueRNNOptions(3, 4, 5, 0, listeners=True, attention=False, dropout=0.3)),
     "mglra": ("mglra", MGLRAOptions(dim=7, dropout=0.3, attention=SMALL)),
     "mglra, print": (
         "mglra",
@@ -380,6 +387,15 @@ def test_bfloat16_is_finite(case):
         ("bilstm", {"dropout": 1.1}),
         ("logistic", {"C": 0.0}),
         ("logistic", {"max_iter": 0}),
+        ("dialoguegcn", {"hidden": 0}),
+        ("dialoguegcn", {"dim": 0}),
+        ("dialoguegcn", {"cell": "rnn"}),
+        ("dialoguegcn", {"dropout": 1.5}),
+        ("dialoguernn", {"global_dim": 0}),
+        ("dialoguernn", {"party_dim": 0}),
+        ("dialoguernn", {"hidden": 0}),
+        ("dialoguernn", {"input_dim": -1}),
+        ("dialoguernn", {"dropout": -0.1}),
         ("mglra", {"dim": 0}),
         ("mglra", {"rounds": 0}),
         ("mglra", {"dropout": -0.1}),

@@ -12,7 +12,7 @@ from helpers import M2, M3, at_utterance, newest, normal, structure_for
 from torch import Tensor
 
 from dgl_merc.graphs import UTTERANCE, GraphSpec, Past, Structure
-from dgl_merc.kernels import ArccosWeight, HashMask, cross_modal_attention, masked_gcn, rgcn, semantic_attention
+from dgl_merc.kernels import ArccosWeight, HashMask, SoftmaxWeight, cross_modal_attention, masked_gcn, rgcn, semantic_attention
 from dgl_merc.kernels.cross_modal_attention import alone_nodes
 
 Rows = dict[str, Tensor]
@@ -55,6 +55,21 @@ def relations(r: int, past: int, *, weighed: bool = True, normalise: bool = True
     return Case(GraphSpec(M2, past=past, causal=True), lambda s: {"g": {UTTERANCE: normal(s.num_utterances, 5, seed=3)}}, run)
 
 
+def shares(r: int, past: int, *, mean: bool = True) -> Case:
+    """``rgcn`` weighed by attention."""
+    layers = [(normal(r, 5, 4, seed=60), normal(5, 4, seed=61)), (normal(r, 4, 3, seed=62), normal(4, 3, seed=63))]
+
+    def run(s: Structure, x: dict[str, Rows]) -> Rows:
+        q, k, g = (x[name][UTTERANCE] for name in "qkg")
+        return {UTTERANCE: rgcn(s, g, layers, weight=SoftmaxWeight(q, k), mean=mean)}
+
+    return Case(
+        GraphSpec(M2, past=past, causal=True),
+        lambda s: {name: {UTTERANCE: normal(s.num_utterances, 5, seed=3 + n)} for n, name in enumerate("qkg")},
+        run,
+    )
+
+
 def within(node_type: str, interaction: str = "softmax", *, weighed: bool = False, buckets: int = 0, past: int = 2) -> Case:
     table = normal(2, buckets + 1, seed=70) if buckets else None
 
@@ -94,6 +109,8 @@ CASES = {
     **{f"gcn, window {w}, cross {c}": gcn(3, 0.8, window=w, cross=c) for w in (0, 1, 2) for c in ("utterance", "dialogue", "none")},
     **{f"rgcn, R {r}, past {p}": relations(r, p) for r in (2, 4) for p in (0, 1, 3, 50)},
     "rgcn, no weight": relations(4, 2, weighed=False),
+    **{f"rgcn, shares, R {r}, past {p}": shares(r, p, mean=r > 1) for r, p in ((4, 3), (2, 0), (1, 2))},
+    "rgcn, any neighbour": relations(1, 2, weighed=False),
     "rgcn, without pi": relations(2, 2, normalise=False),
     "semantic": within(UTTERANCE),
     "semantic, biased": within(UTTERANCE, weighed=True, buckets=4),

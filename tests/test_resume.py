@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL_SGRNET
+from helpers import SMALL_RNN, SMALL_SGRNET
 
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.errors import InputError
@@ -30,6 +30,8 @@ SMALL = {
         *SMALL_SGRNET,
         *("training.max_epochs=5", "training.batch_size=4", "training.lr=.01"),
     ),
+    "dialoguegcn": ("model.hidden=4", "model.dim=5", "training.max_epochs=5", "training.batch_size=5"),
+    "dialoguernn": (*SMALL_RNN, "training.max_epochs=5", "training.batch_size=5"),
     "bilstm": ("model.hidden=6", "training.max_epochs=5", "training.batch_size=5", "training.lr=.02"),
     "transformer": ("model.dim=6", "model.heads=2", "model.feed_forward=8", "training.max_epochs=5", "training.batch_size=5"),
 }

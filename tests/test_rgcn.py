@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dgl_merc.graphs import RELATIONS, UTTERANCE, GraphSpec, Structure
-from dgl_merc.kernels import ArccosWeight, pairs, rgcn
+from dgl_merc.kernels import ArccosWeight, SoftmaxWeight, pairs, rgcn
 from dgl_merc.kernels.rgcn import rgcn_loop
 
 pytestmark = pytest.mark.dgl
@@ -32,7 +32,7 @@ def edges_of(s: Structure, relations: int) -> tuple[list[int], list[int], list[i
                     continue
                 src, dst = [*src, j], [*dst, i]
                 inter, later = int(s.speakers[i] != s.speakers[j]), int(j > i)
-                kind.append(2 * inter + later if relations == 4 else inter)
+                kind.append({4: 2 * inter + later, 2: inter, 1: 0}[relations])
     return src, dst, kind
 
 
@@ -60,6 +60,25 @@ def agree(s: Structure, backend: str, relations: int = 4, weigh: bool = True, no
     assert_agrees(fast, loop, g, x, *flat, moved=(0, 1) if several else (1,))
 
 
+def agree_in_shares(s: Structure, backend: str, relations: int = 4, mean: bool = True, keep: Tensor | None = None) -> None:
+    """With weights by attention, of queries and keys that are not the features."""
+    src, dst, kind = edges_of(s, relations)
+    u, types = s.num_utterances, torch.tensor(edges_of(s, 4)[2])
+    exists = [True] * len(src) if keep is None else keep.tolist()
+    by_type = None if keep is None else {t: keep[types == k] for k, t in enumerate(TYPES)}
+    flat = [w for layer in layers_for(4, relations) for w in layer]
+
+    def fast(q: Tensor, k: Tensor, x: Tensor, *w: Tensor) -> Tensor:
+        return rgcn(s, x, [w[:2], w[2:]], weight=SoftmaxWeight(q, k), mean=mean, keep=by_type, backend=backend)
+
+    def loop(q: Tensor, k: Tensor, x: Tensor, *w: Tensor) -> Tensor:
+        return rgcn_loop(src, dst, kind, exists, None, x, [w[:2], w[2:]], True, q, k, mean)
+
+    assert_agrees(
+        fast, loop, normal(u, 3, seed=4), normal(u, 3, seed=5), normal(u, 4, seed=2), *flat, moved=(0, 1, 2) if any(exists) else (2,)
+    )
+
+
 SPECS = {
     "window 2/3": GraphSpec(("text",), past=2, future=3),
     "all": GraphSpec(("text",), past=50, future=50),
@@ -77,6 +96,48 @@ def test_agrees_with_the_loop(backend, spec, relations, weigh, normalise):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("spec", ["window 2/3", "all", "causal"])
+@pytest.mark.parametrize(("relations", "mean"), [(4, True), (2, False), (1, True)])
+def test_shares_of_attention_agree_with_the_loop(backend, spec, relations, mean):
+    agree_in_shares(structure_for(SPECS[spec], [1, 5, 2, 6]), backend, relations, mean)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_any_neighbour_is_one_relation(backend):
+    agree(structure_for(SPECS["window 2/3"], [1, 5, 2, 6]), backend, 1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sums_in_place_of_means(backend):
+    s, typed, own = structure_for(SPECS["window 2/3"], [6, 1]), normal(1, 4, 3, seed=5), normal(4, 3, seed=6)
+    x, (src, dst, kind) = normal(7, 4, seed=2), edges_of(s, 1)
+    assert_agrees(
+        lambda x, *w: rgcn(s, x, [w], mean=False, backend=backend),
+        lambda x, *w: rgcn_loop(src, dst, kind, [True] * len(src), None, x, [w], True, mean=False),
+        *(x, typed, own),
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_shares_of_what_is_kept_and_of_itself_add_up_to_one(backend):
+    s = structure_for(SPECS["window 2/3"], [6, 4])
+    keep = torch.rand(len(edges_of(s, 4)[0]), generator=torch.Generator().manual_seed(0)) < 0.5
+    agree_in_shares(s, backend, keep=keep)
+    agree_in_shares(s, backend, keep=torch.zeros_like(keep))
+    q, k, x = normal(10, 3, seed=4), normal(10, 3, seed=5), normal(10, 4, seed=2)
+    by_type = {t: keep[torch.tensor(edges_of(s, 4)[2]) == n] for n, t in enumerate(TYPES)}
+    options = {"weight": SoftmaxWeight(q, k), "mean": False, "keep": by_type, "backend": backend}
+    y, weights, itself = rgcn(s, x, [(torch.eye(4).double().expand(4, 4, 4), torch.eye(4).double())], return_weights=True, **options)
+    total, said = itself[UTTERANCE].clone(), itself[UTTERANCE][:, None] * x
+    for t in TYPES:
+        src, dst = s.edges(t)
+        assert not weights[t][~by_type[t]].any()
+        total, said = total.index_add(0, dst, weights[t]), said.index_add(0, dst, weights[t][:, None] * x[src])
+    torch.testing.assert_close(total, torch.ones(10, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.relu(said), y, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "spec",
     [GraphSpec(("text",), past=1, future=2), GraphSpec(("text",), past=0, future=1), GraphSpec(("text",), past=2, future=2, causal=True)],
@@ -89,6 +150,8 @@ def test_long_dialogues_in_pieces(backend, spec, monkeypatch):
     assert len(blocks) == 1
     assert blocks[0].halo is not None, "nothing was cut"
     agree(s, backend)
+    if backend == "dense":
+        agree_in_shares(s, backend)
 
 
 @pytest.mark.parametrize("tile", [1, 30, 200])
@@ -102,6 +165,7 @@ def test_tiles_give_the_same(tile, causal, piece, monkeypatch):
     s = structure_for(GraphSpec(("text",), past=2, future=3, causal=causal), [11, 3, 1])
     agree(s, "dense")
     agree(s, "dense", relations=2, weigh=False)
+    agree_in_shares(s, "dense", relations=2)
 
 
 def test_edges_in_chunks_give_the_same(monkeypatch):
@@ -200,6 +264,12 @@ def test_parallel_edges_self_loops_and_isolated_nodes_of_a_graph_count_as_they_s
             normal(4, 4, seed=1),
             *flat,
         )
+        assert_agrees(
+            lambda x, *w, backend=backend: rgcn(graph, x, [w[:2], w[2:]], weight=SoftmaxWeight(x, x), backend=backend),
+            lambda x, *w: rgcn_loop([0, 0, 1, 2, 0], [1, 1, 1, 0, 1], [0, 0, 0, 0, 3], [True] * 5, None, x, [w[:2], w[2:]], True, x, x),
+            normal(4, 4, seed=1),
+            *flat,
+        )
 
 
 def test_gradcheck():
@@ -214,7 +284,7 @@ def test_gradcheck():
     ("change", "said"),
     [
         ({"x": torch.zeros(4, 4)}, r"x must be \[3, D\], got \[4, 4\]"),
-        ({"layers": [(torch.zeros(3, 4, 4), torch.zeros(4, 4))]}, r"layers\[0\]\[0\] must be \[R=4 or 2, 4, D'\], got \[3, 4, 4\]"),
+        ({"layers": [(torch.zeros(3, 4, 4), torch.zeros(4, 4))]}, r"layers\[0\]\[0\] must be \[R=4, 2 or 1, 4, D'\], got \[3, 4, 4\]"),
         ({"layers": [(torch.zeros(4, 4, 5), torch.zeros(4, 4))]}, r"layers\[0\]\[1\] must be \[4, 5\], got \[4, 4\]"),
         ({"layers": [(torch.zeros(4, 4, 5), torch.zeros(4, 5)), (torch.zeros(2, 5, 5), torch.zeros(5, 5))]}, r"layers\[1\]\[0\]"),
         ({"weight": ArccosWeight({})}, r"weight.x\['utterance'\] must be \[3, D\], got None"),
@@ -222,6 +292,8 @@ def test_gradcheck():
         ({"keep": {TYPES[0]: torch.zeros(1)}}, "must be bool"),
         ({"keep": {(UTTERANCE, "later", UTTERANCE): torch.zeros(1)}}, "edge types that are not there"),
         ({"weight": ArccosWeight({"utterance": torch.zeros(3, 2)}, 0.5)}, r"weight.scale .* must be 1.0, got 0.5"),
+        ({"weight": SoftmaxWeight(torch.zeros(2, 2), torch.zeros(3, 2))}, r"weight.q must be \[3, K\], got \[2, 2\]"),
+        ({"weight": SoftmaxWeight(torch.zeros(3, 2), torch.zeros(3, 1))}, r"weight.k must be \[3, 2\], got \[3, 1\]"),
         ({"x": {"utterance": torch.zeros(3, 4)}}, "x must be Tensor, got a dict"),
         ({"keep": torch.zeros(3, dtype=torch.bool)}, "keep must be a mapping from edge types or None, got a Tensor"),
         ({"backend": "cuda"}, "backend must be"),

@@ -26,6 +26,7 @@ from dgl_merc.layers import (
 )
 from dgl_merc.models import Model, ModelInput, Output, build_model
 from dgl_merc.models.bilstm import BiLSTMOptions
+from dgl_merc.models.dialoguegcn import DialogueGCNOptions
 from dgl_merc.models.mglra import MGLRAOptions
 from dgl_merc.models.sgrnet import SGRNetOptions
 
@@ -52,6 +53,7 @@ OTHERS: dict[str, Any] = {
 }
 BOUNDED: dict[str, Any] = {  # nothing in them hears the whole dialogue but recurrent networks
     "bilstm": ("bilstm", BiLSTMOptions(6)),
+    "dialoguegcn": ("dialoguegcn", DialogueGCNOptions(hidden=4, dim=3, attention=False)),
     "mglra": ("mglra", MGLRAOptions(6, ContextEncoderOptions(speaker_context=True), attention=CrossModalAttentionOptions(0))),
     "sgrnet": ("sgrnet", SGRNetOptions(6, 6, graph=SemanticGraphOptions(layers=2, heads=0), distribution=DistributionEncoderOptions(2))),
 }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL_SGRNET
+from helpers import SMALL_RNN, SMALL_SGRNET
 
 from dgl_merc.corpus import Corpus, Scaling
 from dgl_merc.corpus.synthetic import synthetic_corpus
@@ -30,6 +30,8 @@ from dgl_merc.training.settings import TrainingSettings
 SIZE = {
     "mglra": ("model.dim=8",),
     "bilstm": ("model.hidden=6",),
+    "dialoguegcn": ("model.hidden=4", "model.dim=5"),
+    "dialoguernn": SMALL_RNN,
     "sgrnet": SMALL_SGRNET,
     "transformer": ("model.dim=6", "model.heads=2", "model.feed_forward=8"),
 }

@@ -9,6 +9,9 @@ distribution m        (m, pair, m)               Int of Fig. 2
 fusion                (m', cross, m)             softmax of MA-CMU-SGRNet eq. 18-21
 syntactic             (utterance, r, utterance)  M^s_ij / |G^r_i| of eq. 23
 semantic              (utterance, pair, utterance)  eq. 26
+relational            (utterance, r, utterance)  a_ij / c_ir of DialogueGCN's first convolution; ``itself``: a_ii
+neighbours            (utterance, r, utterance)  1 over the neighbours, or 1, in its second
+readout               (utterance, pair, utterance)  beta of DialogueGCN and DialogueRNN before the head
 """
 
 from __future__ import annotations

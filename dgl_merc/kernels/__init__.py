@@ -15,12 +15,13 @@ from dgl_merc.kernels.cross_modal_attention import cross_modal_attention
 from dgl_merc.kernels.emotion_dynamics import emotion_dynamics
 from dgl_merc.kernels.masked_gcn import masked_gcn
 from dgl_merc.kernels.rgcn import rgcn
-from dgl_merc.kernels.rules import ArccosWeight, HashMask
+from dgl_merc.kernels.rules import ArccosWeight, HashMask, SoftmaxWeight
 from dgl_merc.kernels.semantic_attention import semantic_attention
 
 __all__ = [
     "ArccosWeight",
     "HashMask",
+    "SoftmaxWeight",
     "attention_filter",
     "choose_backend",
     "cross_modal_attention",

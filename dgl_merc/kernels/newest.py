@@ -18,7 +18,7 @@ from dgl_merc.graphs import UTTERANCE, Past, Structure
 from dgl_merc.graphs.similarity import unit_rows
 from dgl_merc.kernels.dialogue_pairs import hops
 from dgl_merc.kernels.edge_list import split_nodes, stack_nodes
-from dgl_merc.kernels.rules import ArccosWeight
+from dgl_merc.kernels.rules import ArccosWeight, SoftmaxWeight
 from dgl_merc.kernels.semantic_blocks import How, likeness_of_itself, or_none
 
 __all__ = ["alone_newest", "attend_across", "attend_within", "has_past", "hear_relations", "propagate", "refuse"]
@@ -141,19 +141,31 @@ def propagate(structure: Structure, x: ByModality, matrices: Sequence[Tensor], w
     return split_nodes(h, sizes)
 
 
-def hear_relations(structure: Structure, x: Tensor, layers: Sequence[tuple[Tensor, Tensor]], weight: ArccosWeight | None) -> Tensor:
+def hear_relations(
+    structure: Structure,
+    x: Tensor,
+    layers: Sequence[tuple[Tensor, Tensor]],
+    weight: ArccosWeight | SoftmaxWeight | None,
+    *,
+    mean: bool = True,
+) -> Tensor:
     """``rgcn``: [1, D] to [1, D_last]."""
     past, before = _past(structure), structure.spec.past
-    unit = None if weight is None else unit_rows(weight.x[UTTERANCE])
-    (speakers, *units), _ = past.recall(before, structure.speakers, *([] if unit is None else [unit]))
-    own = speakers[:-1] == structure.speakers  # [n] of those before it
-    means = torch.stack([own, ~own]).to(x.dtype)
-    means = means / means.sum(1, keepdim=True).clamp_min(1.0)
-    if weight is not None and unit is not None:
-        means = means * weight.of_cosine(unit @ units[0][:-1].T).to(x.dtype)
+    weighed_by = [] if weight is None else [unit_rows(weight.x[UTTERANCE]) if isinstance(weight, ArccosWeight) else weight.k]
+    (speakers, *features), _ = past.recall(before, structure.speakers, *weighed_by)
+    own, itself = speakers[:-1] == structure.speakers, x.new_ones(1, 1)  # [n] of those before it
+    alike = torch.ones_like(own)[None] if layers and len(layers[0][0]) == 1 else torch.stack([own, ~own])
+    means = alike.to(x.dtype)
+    if mean:
+        means = means / means.sum(1, keepdim=True).clamp_min(1.0)
+    if isinstance(weight, ArccosWeight):
+        means = means * weight.of_cosine(weighed_by[0] @ features[0][:-1].T).to(x.dtype)
+    elif weight is not None:
+        shares = torch.softmax(weight.q @ features[0].T, dim=-1).to(x.dtype)
+        means, itself = means * shares[:, :-1], shares[:, -1:]
     h = x
-    for typed, itself in layers:
+    for typed, itself_through in layers:
         (rows,), _ = past.recall(before, h)
-        from_past = typed[:: len(typed) // 2]  # intra_past and inter_past of 4, intra and inter of 2
-        h = torch.relu(torch.bmm((means @ rows[:-1]).unsqueeze(1), from_past).sum(0) + h @ itself)
+        from_past = typed[:: max(len(typed) // 2, 1)]  # intra_past and inter_past of 4, intra and inter of 2, any of 1
+        h = torch.relu(torch.bmm((means @ rows[:-1]).unsqueeze(1), from_past).sum(0) + itself * (h @ itself_through))
     return h

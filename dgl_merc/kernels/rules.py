@@ -25,7 +25,7 @@ from torch import Tensor
 from dgl_merc.graphs import Structure
 from dgl_merc.graphs.similarity import arccos_weights
 
-__all__ = ["ArccosWeight", "HashMask"]
+__all__ = ["ArccosWeight", "HashMask", "SoftmaxWeight"]
 
 _WORD = 0xFFFFFFFF
 _Words = TypeVar("_Words", int, Tensor)
@@ -49,6 +49,26 @@ class ArccosWeight:
     def of_cosine(self, cosine: Tensor) -> Tensor:
         """[...] cosines to weights, before ``scale``; at least float32."""
         return arccos_weights(cosine, normalise=self.normalise)
+
+
+@dataclass(frozen=True)
+class SoftmaxWeight:
+    """Edge weights by attention (DialogueGCN, section 3.2.2): ``exp(q_i . k_j) / sum over j' of exp(q_i . k_j')``.
+
+    j' runs over the neighbours of i, whatever their relation, and over i itself, whose share weighs what i says to itself.
+
+    Attributes:
+        q: [U, K] of the utterances that hear; gradients flow.
+        k: [U, K] of those that are heard; gradients flow.
+    """
+
+    q: Tensor
+    k: Tensor
+
+    def promoted(self) -> SoftmaxWeight:
+        """In one floating type, float32 at least: exponentials of less are too coarse."""
+        dtype = torch.promote_types(torch.promote_types(self.q.dtype, self.k.dtype), torch.float32)
+        return SoftmaxWeight(self.q.to(dtype), self.k.to(dtype))
 
 
 def _mix(h: _Words) -> _Words:

@@ -17,7 +17,7 @@ from dgl_merc.kernels.dialogue_pairs import hops
 from dgl_merc.kernels.edge_list import check_rows
 from dgl_merc.kernels.rules import ArccosWeight
 
-__all__ = ["How", "Interaction", "likeness_of_itself", "on_blocks", "or_none"]
+__all__ = ["How", "Interaction", "likeness_of_itself", "on_blocks", "or_none", "softmax"]
 
 Interaction = Literal["softmax", "relu"]
 """What makes weights of logits: the softmax, or ReLU and then division by the sum."""
@@ -103,7 +103,7 @@ class _Attention:
                 weights = torch.relu(logits if absent is None else logits - _FAR * absent)
                 weights = weights / or_none(weights.sum(-1, keepdim=True))
             else:
-                weights = _softmax(logits if absent is None else logits - _FAR * absent)
+                weights = softmax(logits if absent is None else logits - _FAR * absent)
                 if "keep" in self.given:
                     weights = weights * (1.0 - absent)  # type: ignore[operator]  # a row that hears none
             y = weights.to(v.dtype) @ v
@@ -161,7 +161,8 @@ class _Softmax(torch.autograd.Function):
         return result.addcmul_(y, result.sum(-1, keepdim=True), value=-1.0)
 
 
-def _softmax(x: Tensor) -> Tensor:
+def softmax(x: Tensor) -> Tensor:
+    """[..., n] to the same, over the last dimension: the same bits for any number of threads, gradients too."""
     return _Softmax.apply(x)  # type: ignore[no-any-return,no-untyped-call]
 
 

@@ -3,12 +3,15 @@
 from dgl_merc.layers.attention_filter import AttentionFilter, AttentionFilterOptions
 from dgl_merc.layers.context_encoder import ContextEncoder, ContextEncoderOptions
 from dgl_merc.layers.cross_modal_attention import CrossModalAttention, CrossModalAttentionOptions
+from dgl_merc.layers.dialogue_attention import DialogueAttention
+from dgl_merc.layers.dialogue_graph import DialogueGraph, DialogueGraphOptions
 from dgl_merc.layers.distribution_encoder import DistributionEncoder, DistributionEncoderOptions, Gaussian
 from dgl_merc.layers.dropout import Dropout
 from dgl_merc.layers.fusion import beside
 from dgl_merc.layers.gated_update import GatedUpdate
 from dgl_merc.layers.masked_gcn import Fused, MaskedGCN, MaskedGCNOptions
 from dgl_merc.layers.memory import Memory, Recall
+from dgl_merc.layers.party_recurrence import PartyRecurrence
 from dgl_merc.layers.probe import Probe, Seen
 from dgl_merc.layers.semantic_graph import SemanticEncoder, SemanticGraph, SemanticGraphOptions, SyntacticEncoder
 from dgl_merc.layers.sequences import Recurrent, Sequences
@@ -23,6 +26,9 @@ __all__ = [
     "ContextEncoderOptions",
     "CrossModalAttention",
     "CrossModalAttentionOptions",
+    "DialogueAttention",
+    "DialogueGraph",
+    "DialogueGraphOptions",
     "DistributionEncoder",
     "DistributionEncoderOptions",
     "Dropout",
@@ -32,6 +38,7 @@ __all__ = [
     "MaskedGCN",
     "MaskedGCNOptions",
     "Memory",
+    "PartyRecurrence",
     "Probe",
     "Recall",
     "Recurrent",

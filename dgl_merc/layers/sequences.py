@@ -18,7 +18,24 @@ from dgl_merc.graphs import UTTERANCE, Past, Structure
 from dgl_merc.graphs.blocks import cut_lengths
 from dgl_merc.layers.dropout import Dropout
 
-__all__ = ["Recurrent", "Sequences"]
+__all__ = ["Recurrent", "Sequences", "Steps"]
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Sequences side by side, the longest first, for networks that go step by step: none goes on when it is over.
+
+    Attributes:
+        counts: sequences that have a row at each step; never more than at the step before.
+        rows: [N] the rows of the first step, then those of the second, ...
+        ranks: [N] the place of each one's sequence, from the longest: at step t it is below counts[t].
+        where: [N] where each row stands in ``rows``.
+    """
+
+    counts: list[int]
+    rows: Tensor
+    ranks: Tensor
+    where: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +88,25 @@ class Sequences:
             ahead, back = (torch.from_numpy(p).to(self.lengths.device) for p in (first + place, first + size - 1 - place))
             blocks.append((ahead, back) if self.rows is None else (self.rows[ahead], self.rows[back]))
         return blocks
+
+    @cached_property
+    def reversed(self) -> Sequences:
+        """The same rows, the last of each sequence first."""
+        end = torch.cumsum(self.lengths, 0)
+        number = torch.arange(int(self.lengths.sum()), device=self.lengths.device)
+        rows = torch.repeat_interleave(2 * end - self.lengths - 1, self.lengths) - number
+        return Sequences(self.lengths, rows if self.rows is None else self.rows[rows])
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The sequences step by step."""
+        lengths, device = self.lengths.cpu(), self.lengths.device
+        order = torch.argsort(lengths, descending=True, stable=True)
+        number = torch.arange(int(lengths.max()) if len(lengths) else 0)[:, None]  # of the step
+        there = number < lengths[order]
+        rows = (number + (torch.cumsum(lengths, 0) - lengths)[order])[there].to(device)
+        rows = rows if self.rows is None else self.rows[rows]
+        return Steps(there.sum(1).tolist(), rows, there.nonzero()[:, 1].to(device), torch.argsort(rows))
 
     @cached_property
     def where(self) -> Tensor:

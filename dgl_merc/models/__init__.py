@@ -6,6 +6,8 @@ from typing import Any
 
 from dgl_merc.models.base import Model, ModelInput, Output
 from dgl_merc.models.bilstm import BiLSTM, BiLSTMOptions
+from dgl_merc.models.dialoguegcn import DialogueGCN, DialogueGCNOptions
+from dgl_merc.models.dialoguernn import DialogueRNN, DialogueRNNOptions
 from dgl_merc.models.linear import Logistic, LogisticOptions, Majority, MajorityOptions
 from dgl_merc.models.mglra import MGLRA, MGLRAOptions
 from dgl_merc.models.sgrnet import SGRNet, SGRNetOptions
@@ -17,6 +19,8 @@ MODELS: dict[str, tuple[type[Model], type[Any]]] = {
     "bilstm": (BiLSTM, BiLSTMOptions),
     "logistic": (Logistic, LogisticOptions),
     "majority": (Majority, MajorityOptions),
+    "dialoguegcn": (DialogueGCN, DialogueGCNOptions),
+    "dialoguernn": (DialogueRNN, DialogueRNNOptions),
     "mglra": (MGLRA, MGLRAOptions),
     "sgrnet": (SGRNet, SGRNetOptions),
     "transformer": (Transformer, TransformerOptions),

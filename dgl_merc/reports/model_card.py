@@ -55,6 +55,10 @@ _NO_FACTS: Mapping[str, Any] = {"source": None, "provenance": {}, "speakers": {}
 _UNKNOWN = "of which this folder does not say who spoke, in what language, and whether it was acted, read or spontaneous"
 
 _PAPERS = {
+    "dialoguegcn": "Ghosal, Majumder, Poria, Chhaya, Gelbukh: DialogueGCN: A Graph Convolutional Neural Network for Emotion Recognition in "
+    "Conversation. EMNLP-IJCNLP, 2019. doi:10.18653/v1/D19-1015",
+    "dialoguernn": "Majumder, Poria, Hazarika, Mihalcea, Gelbukh, Cambria: DialogueRNN: An Attentive RNN for Emotion Detection in "
+    "Conversations. AAAI, 2019. doi:10.1609/aaai.v33i01.33016818",
     "mglra": "Meng, Zhang, Shou, Shao, Ai, Li: Masked Graph Learning With Recurrent Alignment for Multimodal Emotion Recognition in "
     "Conversation. IEEE/ACM Transactions on Audio, Speech, and Language Processing, 2024. doi:10.1109/TASLP.2024.3434495",
     "sgrnet": "Zhang, Cui, Hu, Li: A Multi-level Alignment and Cross-Modal Unified Semantic Graph Refinement Network for Conversational "

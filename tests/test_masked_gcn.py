@@ -99,7 +99,9 @@ def test_agrees_with_the_loop(backend, spec, mask, degree, rescale):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("spec", [SPECS["utterance"], SPECS["causal"], SPECS["causal window"]], ids=["utterance", "causal", "causal window"])
+@pytest.mark.parametrize(
+    "spec", [SPECS["utterance"], SPECS["causal"], SPECS["causal window"]], ids=["utterance", "causal", "causal window"]
+)
 @pytest.mark.parametrize("mask", [None, HashMask(5, 0.4, 2)])
 def test_an_initial_residual_agrees_with_the_loop(backend, spec, mask):
     agree(structure_for(spec, [1, 4, 7]), backend, mask, "masked", False, aleph=0.7, initial=0.3)

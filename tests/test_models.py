@@ -16,6 +16,7 @@ from dgl_merc.layers import (
     AttentionFilterOptions,
     ContextEncoderOptions,
     CrossModalAttentionOptions,
+    DeepGCNOptions,
     DistributionEncoderOptions,
     MaskedGCNOptions,
     SemanticGraphOptions,
@@ -24,7 +25,9 @@ from dgl_merc.layers import (
 from dgl_merc.losses import AlignmentOptions, cross_entropy
 from dgl_merc.models import MODELS, Model, ModelInput, build_model, options_of
 from dgl_merc.models.bilstm import BiLSTMOptions
+from dgl_merc.models.m3net import M3NetOptions
 from dgl_merc.models.mglra import MGLRAOptions
+from dgl_merc.models.mmgcn import MMGCNOptions
 from dgl_merc.models.sgrnet import SGRNetOptions
 from dgl_merc.training.data import DialogueData
 
@@ -36,6 +39,7 @@ SMALL = CrossModalAttentionOptions(heads=2, head_dim=3)
 PRINTED = CrossModalAttentionOptions(2, 3, scaled=False, projections="shared")
 CASES: dict[str, tuple[str, Any]] = {
     "bilstm": ("bilstm", BiLSTMOptions(hidden=6, dropout=0.3)),
+    "m3net": ("m3net", M3NetOptions(6, dropout=0.3, speaker_rows=3)),
     "mglra": ("mglra", MGLRAOptions(dim=7, dropout=0.3, attention=SMALL)),
     "mglra, print": (
         "mglra",
@@ -79,6 +83,7 @@ CASES: dict[str, tuple[str, Any]] = {
             gcn=MaskedGCNOptions(mask="nodes", rate=0.5),
         ),
     ),
+    "mmgcn": ("mmgcn", MMGCNOptions(6, dropout=0.3, speaker_rows=3, gcn=DeepGCNOptions(gamma=0.7))),
     "sgrnet": (
         "sgrnet",
         SGRNetOptions(
@@ -368,12 +373,19 @@ def test_bfloat16_is_finite(case):
         ("bilstm", {"hidden": 0}),
         ("bilstm", {"layers": 0}),
         ("bilstm", {"dropout": 1.1}),
+        ("m3net", {"dim": 0}),
+        ("m3net", {"dropout": 2.0}),
+        ("m3net", {"frequency_layers": -1}),
+        ("m3net", {"hypergraph_layers": -1}),
         ("mglra", {"dim": 0}),
         ("mglra", {"rounds": 0}),
         ("mglra", {"dropout": -0.1}),
         ("mglra", {"memory": "ownh"}),
         ("mglra", {"speaker_base": "haed"}),
         ("mglra", {"reconstruction": -1.0}),
+        ("mmgcn", {"dim": 0}),
+        ("mmgcn", {"dropout": 2.0}),
+        ("mmgcn", {"speaker_rows": -1}),
         ("sgrnet", {"dim": 1}),
         ("sgrnet", {"dim": 151, "context": ContextEncoderOptions(cell="gru", projected=False)}),
         ("sgrnet", {"width": 1}),

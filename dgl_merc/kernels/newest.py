@@ -21,7 +21,17 @@ from dgl_merc.kernels.edge_list import split_nodes, stack_nodes
 from dgl_merc.kernels.rules import ArccosWeight
 from dgl_merc.kernels.semantic_blocks import How, likeness_of_itself, or_none
 
-__all__ = ["alone_newest", "attend_across", "attend_within", "has_past", "hear_frequencies", "hear_relations", "propagate", "refuse", "scores_of"]
+__all__ = [
+    "alone_newest",
+    "attend_across",
+    "attend_within",
+    "has_past",
+    "hear_frequencies",
+    "hear_relations",
+    "propagate",
+    "refuse",
+    "scores_of",
+]
 
 ByModality = Mapping[str, Tensor]
 

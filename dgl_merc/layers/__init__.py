@@ -3,10 +3,13 @@
 from dgl_merc.layers.attention_filter import AttentionFilter, AttentionFilterOptions
 from dgl_merc.layers.context_encoder import ContextEncoder, ContextEncoderOptions
 from dgl_merc.layers.cross_modal_attention import CrossModalAttention, CrossModalAttentionOptions
+from dgl_merc.layers.deep_gcn import DeepGCN, DeepGCNOptions
 from dgl_merc.layers.distribution_encoder import DistributionEncoder, DistributionEncoderOptions, Gaussian
 from dgl_merc.layers.dropout import Dropout
+from dgl_merc.layers.frequency_gcn import FrequencyGCN
 from dgl_merc.layers.fusion import beside
 from dgl_merc.layers.gated_update import GatedUpdate
+from dgl_merc.layers.hypergraph import HypergraphConvolution
 from dgl_merc.layers.masked_gcn import Fused, MaskedGCN, MaskedGCNOptions
 from dgl_merc.layers.memory import Memory, Recall
 from dgl_merc.layers.probe import Probe, Seen
@@ -22,12 +25,16 @@ __all__ = [
     "ContextEncoderOptions",
     "CrossModalAttention",
     "CrossModalAttentionOptions",
+    "DeepGCN",
+    "DeepGCNOptions",
     "DistributionEncoder",
     "DistributionEncoderOptions",
     "Dropout",
+    "FrequencyGCN",
     "Fused",
     "GatedUpdate",
     "Gaussian",
+    "HypergraphConvolution",
     "MaskedGCN",
     "MaskedGCNOptions",
     "Memory",

@@ -6,14 +6,18 @@ from typing import Any
 
 from dgl_merc.models.base import Model, ModelInput, Output
 from dgl_merc.models.bilstm import BiLSTM, BiLSTMOptions
+from dgl_merc.models.m3net import M3Net, M3NetOptions
 from dgl_merc.models.mglra import MGLRA, MGLRAOptions
+from dgl_merc.models.mmgcn import MMGCN, MMGCNOptions
 from dgl_merc.models.sgrnet import SGRNet, SGRNetOptions
 
 __all__ = ["MODELS", "Model", "ModelInput", "Output", "build_model", "options_of"]
 
 MODELS: dict[str, tuple[type[Model], type[Any]]] = {
     "bilstm": (BiLSTM, BiLSTMOptions),
+    "m3net": (M3Net, M3NetOptions),
     "mglra": (MGLRA, MGLRAOptions),
+    "mmgcn": (MMGCN, MMGCNOptions),
     "sgrnet": (SGRNet, SGRNetOptions),
 }
 """Name -> (model, its options)."""

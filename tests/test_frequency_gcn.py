@@ -133,7 +133,7 @@ def test_tiles_and_pieces_give_the_same(tile, cross, causal, window, monkeypatch
     if window:
         monkeypatch.setattr("dgl_merc.graphs.blocks.PIECE", 2)
         monkeypatch.setattr("dgl_merc.graphs.blocks.PRICE", 0.0)
-    s = structure_for(GraphSpec(M2, cross=cross, causal=causal, window=window), [13, 2, 1])
+    s = structure_for(GraphSpec(M2, cross=cross, causal=causal, window=window), [23, 2, 1])
     assert (s.blocks(M2, *s.spec.reach(("text", "same", "text"))).blocks[-1].halo is not None) == (window is not None)
     agree(s, "dense")
     monkeypatch.setattr(pairs, "HELD", 0)

@@ -19,6 +19,7 @@ same by torch, on any device). All agree with :func:`frequency_gcn_loop`, output
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from types import NoneType
 from typing import Any
 
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from dgl_merc.graphs import Block, EdgeType, GraphSpec, Structure
 from dgl_merc.kernels import pairs
-from dgl_merc.kernels.adjacency import numbers_per_pair, pad_given
+from dgl_merc.kernels.adjacency import add_beside, numbers_per_pair, pad_given
 from dgl_merc.kernels.backends import Backend, EdgeBackend, choose_backend
 from dgl_merc.kernels.edge_list import EdgeList, check_kind, check_modalities, split_nodes, stack_nodes
 from dgl_merc.kernels.messages import messages
@@ -107,19 +108,12 @@ def _on_blocks(structure: Structure, x: Mapping[str, Tensor], vectors: Sequence[
     for k, block in enumerate(blocks.blocks):
         wide = torch.promote_types(h[k].dtype, torch.float32)
         graph = _Graph(spec, block, {name: parts[k] for name, parts in given.items()}, wide, held=held)
-        outputs.append(_layers(h[k], vectors, graph))
+        outputs.append(reduce(graph.heard, vectors, h[k]))
     return split_nodes(blocks.unpad(outputs), structure.sizes)
 
 
-def _layers(h: Tensor, vectors: Sequence[Tensor], graph: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-    """[..., D] to the same; ``graph`` gives the sums over neighbours, from features and from both parts of every g . [h_i, h_j]."""
-    for vector in vectors:
-        h = h + graph(h, *scores_of(h, vector))
-    return h
-
-
 class _Graph:
-    """The edges of a block of pieces, [b, M, R, ...] modality nodes.
+    """The edges of a block of pieces, [b, M, R, ...] modality nodes, and of each node to itself.
 
     ``same`` (with ``cross="dialogue"`` all) are matrices; beside them are the M - 1 diagonals of ``cross="utterance"``: the k-th is what
     modality m hears of modality m + k (modulo M).
@@ -128,61 +122,73 @@ class _Graph:
     def __init__(self, spec: GraphSpec, block: Block, parts: Mapping[str, Any], dtype: torch.dtype, *, held: bool) -> None:
         self.block, self.parts, self.dtype, modalities = block, parts, dtype, len(spec.modalities)
         self.joint = spec.cross == "dialogue" and modalities > 1
-        self.beside = range(1, modalities) if spec.cross == "utterance" else range(0)
         self.reach = spec.reach(spec.message_types[0])
         self.tiles = None if held else pairs.tiles_of(block, numbers_per_pair(spec), causal=spec.causal)
-        self.matrix = self._adjacency(pairs.whole(block)) if held else None
-        filled = block.filled.unsqueeze(-1).to(dtype)
-        degrees = self._sum([], [], filled) + sum(self._kept_beside(k) * filled.roll(-k, 1) for k in self.beside)
-        self.root = degrees.clamp_min(1.0).rsqrt() * filled
+        self.edges = self._edges(pairs.whole(block)) if held else None
+        filled, beside = block.filled.to(dtype), range(1, modalities) if spec.cross == "utterance" else range(0)
+        kept = [parts["keep beside"][k].to(dtype) if "keep beside" in parts else torch.ones_like(filled) for k in beside]
+        count = self._sum(self._counted, [filled], [filled.unsqueeze(-1)]).squeeze(-1)
+        count = count + sum(there * filled.roll(-k, 1) for k, there in zip(beside, kept, strict=True))
+        self.root = count.clamp_min(1.0).rsqrt() * filled  # [b, M, R]
+        self.beside = [there * self.root * self.root.roll(-k, 1) for k, there in zip(beside, kept, strict=True)]
+        self.matrices = self._normalised(pairs.whole(block), self.root, block.spread(self.root)) if held else None
 
-    def __call__(self, h: Tensor, heard_by: Tensor, heard: Tensor) -> Tensor:
-        """[b, M, R, D] and [b, M, R] each, to [b, M, R, D]: sum over j of c_ij / sqrt(|N_i| |N_j|) h_j."""
-        values = (self.root * h).to(h.dtype)
-        y = self._sum([heard_by], [self.block.spread(heard)], values)
-        for k in self.beside:
-            c = torch.tanh(heard_by + heard.roll(-k, 1)).unsqueeze(-1) * self._kept_beside(k)
-            y = y + c.to(h.dtype) * values.roll(-k, 1)
-        return (self.root * y).to(h.dtype)
+    def heard(self, h: Tensor, vector: Tensor) -> Tensor:
+        """One layer: [b, M, R, D], [2, D] to [b, M, R, D]."""
+        rows, columns = scores_of(h, vector)
+        y = self._sum(self._convolved, [rows, self.root], [columns, self.root, h])
+        if not self.beside:
+            return y
+        shares = torch.stack([torch.tanh(rows + columns.roll(-k, 1)) * scale for k, scale in enumerate(self.beside, 1)])
+        return add_beside(y, h, shares)
 
-    def _kept_beside(self, k: int) -> Tensor | float:
-        return self.parts["keep beside"][k].to(self.dtype).unsqueeze(-1) if "keep beside" in self.parts else 1.0
-
-    def _sum(self, rows: list[Tensor], columns: list[Tensor], values: Tensor) -> Tensor:
-        """[b, M, R, D] to the same: along the matrices' edges, times tanh where there are scores of rows and columns."""
-        columns = [*columns, self.block.spread(values)]
+    def _sum(self, make: Callable[..., Tensor], rows: Sequence[Tensor], columns: Sequence[Tensor]) -> Tensor:
+        """What ``make`` says of all pairs, at once or by tiles; ``columns`` are given as they stand at rows."""
+        columns = [self.block.spread(x) for x in columns]
         if self.tiles is None:
-            return self._of_tile(pairs.whole(self.block), *rows, *columns)
-        return pairs.by_tiles(self._of_tile, self.tiles, rows, columns) if rows else self._counted(columns)
+            return make(pairs.whole(self.block), *rows, *columns)
+        return pairs.by_tiles(make, self.tiles, rows, columns)
 
-    def _counted(self, columns: list[Tensor]) -> Tensor:
-        """The sum without scores, by tiles: their rows are the pieces' own."""
-        return pairs.by_tiles(lambda tile, _, *given: self._of_tile(tile, *given), self.tiles or [], [self.block.filled], columns)
+    def _counted(self, tile: pairs.Tile, _: Tensor, filled: Tensor) -> Tensor:
+        """[b, M, c, 1] to [b, M, r, 1]: how many each row hears."""
+        return self._multiply(self._edges(tile) if self.edges is None else self.edges, filled)
 
-    def _of_tile(self, tile: pairs.Tile, *given: Tensor) -> Tensor:
-        """[b, M, r], [b, M, c] (or neither), [b, M, c, D] to [b, M, r, D]."""
-        *scores, values = given
-        matrix = self._adjacency(tile) if self.matrix is None else self.matrix
-        if scores:
-            rows, columns = (s.flatten(1, 2).unsqueeze(1) if self.joint else s for s in scores)
-            matrix = torch.tanh(rows.unsqueeze(-1) + columns.unsqueeze(-2)) * matrix
-        v = values.flatten(1, 2).unsqueeze(1) if self.joint else values
-        with torch.autocast(values.device.type, enabled=False):
-            y = matrix.to(values.dtype) @ v
-        return y.view(len(y), values.shape[1], -1, y.shape[-1])
+    def _convolved(self, tile: pairs.Tile, rows: Tensor, root: Tensor, columns: Tensor, roots: Tensor, h: Tensor) -> Tensor:
+        """[b, M, r] and [b, M, c] scores and roots, [b, M, c, D], to [b, M, r, D]."""
+        scale, loops = self._normalised(tile, root, roots) if self.matrices is None else self.matrices
+        return self._multiply(torch.tanh(self._pairwise(rows).unsqueeze(-1) + self._pairwise(columns).unsqueeze(-2)) * scale + loops, h)
 
-    def _adjacency(self, tile: pairs.Tile) -> Tensor:
+    def _normalised(self, tile: pairs.Tile, root: Tensor, roots: Tensor) -> tuple[Tensor, Tensor]:
+        """1 / sqrt(|N_i| |N_j|) at edges, and 1 where a row and a column are one node."""
+        edges = self._edges(tile) if self.edges is None else self.edges
+        return edges * self._pairwise(root).unsqueeze(-1) * self._pairwise(roots).unsqueeze(-2), self._loops(tile)
+
+    def _pairwise(self, x: Tensor) -> Tensor:
+        """[b, M, r] as a matrix has its rows: joint, [b, 1, M r]."""
+        return x.flatten(1, 2).unsqueeze(1) if self.joint else x
+
+    def _multiply(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """[b, M, r, c] [b, M, c, D] -> [b, M, r, D]; joint: [b, 1, M r, M c] [b, M, c, D]."""
+        with torch.autocast(x.device.type, enabled=False):
+            if not self.joint:
+                return matrix.to(x.dtype) @ x
+            y = matrix.to(x.dtype) @ x.flatten(1, 2).unsqueeze(1)
+            return y.view(len(y), x.shape[1], -1, y.shape[-1])
+
+    def _edges(self, tile: pairs.Tile) -> Tensor:
         """1 where a row hears a column, else 0: [1 or b, 1 or M, r, c]; joint: [1 or b, 1, M r, M c]."""
         if "keep" in self.parts:
             keep: Tensor = self.parts["keep"].to(self.dtype)
             return keep.unsqueeze(1) if self.joint else keep
-        near, own = (pairs.band(self.block, tile, reach, self.dtype) for reach in (self.reach, (0, 0)))
+        near, modalities = pairs.band(self.block, tile, self.reach, self.dtype), self.block.slots.shape[1]
+        return (near.tile(1, 1, modalities, modalities) if self.joint else near) - self._loops(tile)
+
+    def _loops(self, tile: pairs.Tile) -> Tensor:
+        own = pairs.band(self.block, tile, (0, 0), self.dtype)
         if not self.joint:
-            return near - own
-        modalities = self.block.slots.shape[1]
-        same = torch.eye(modalities, dtype=self.dtype, device=own.device)[None, None]
-        loops = same[..., :, None, :, None] * own[..., None, :, None, :]
-        return near.tile(1, 1, modalities, modalities) - loops.flatten(4, 5).flatten(2, 3)
+            return own
+        same = torch.eye(self.block.slots.shape[1], dtype=self.dtype, device=own.device)
+        return (same[:, None, :, None] * own[..., None, :, None, :]).flatten(4, 5).flatten(2, 3)
 
 
 def _on_edges(
@@ -195,12 +201,11 @@ def _on_edges(
     root = along.total(exists[:, None]).clamp_min(1.0).rsqrt().squeeze(-1)
     scale, entries = exists * root.index_select(0, edges.dst) * root.index_select(0, edges.src), []
 
-    def heard(h: Tensor, heard_by: Tensor, of_heard: Tensor) -> Tensor:
-        entries.append(torch.tanh(heard_by.index_select(0, edges.dst) + of_heard.index_select(0, edges.src)) * scale)
-        return along.weigh(h, entries[-1].to(h.dtype))
-
-    y = split_nodes(_layers(h, vectors, heard), edges.sources)
-    return y, edges.split(torch.stack(entries, dim=1) if entries else scale.new_zeros(len(scale), 0))
+    for vector in vectors:
+        of_dst, of_src = scores_of(h, vector)
+        entries.append(torch.tanh(of_dst.index_select(0, edges.dst) + of_src.index_select(0, edges.src)) * scale)
+        h = h + along.weigh(h, entries[-1].to(h.dtype))
+    return split_nodes(h, edges.sources), edges.split(torch.stack(entries, dim=1) if entries else scale.new_zeros(len(scale), 0))
 
 
 def frequency_gcn_loop(src: Sequence[int], dst: Sequence[int], h: Tensor, vectors: Sequence[Tensor]) -> Tensor:

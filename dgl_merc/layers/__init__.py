@@ -9,7 +9,7 @@ from dgl_merc.layers.dropout import Dropout
 from dgl_merc.layers.frequency_gcn import FrequencyGCN
 from dgl_merc.layers.fusion import beside
 from dgl_merc.layers.gated_update import GatedUpdate
-from dgl_merc.layers.hypergraph import HypergraphConvolution
+from dgl_merc.layers.hypergraph import HypergraphConvolutions
 from dgl_merc.layers.masked_gcn import Fused, MaskedGCN, MaskedGCNOptions
 from dgl_merc.layers.memory import Memory, Recall
 from dgl_merc.layers.probe import Probe, Seen
@@ -34,7 +34,7 @@ __all__ = [
     "Fused",
     "GatedUpdate",
     "Gaussian",
-    "HypergraphConvolution",
+    "HypergraphConvolutions",
     "MaskedGCN",
     "MaskedGCNOptions",
     "Memory",

@@ -2,7 +2,7 @@
 
     c_t = BiGRU(x_t) W,  c_a = x_a W,  c_v = x_v W          modality encoders
     v_m = c_m + s                                           the row of its speaker
-    y   = L hypergraph convolutions of v                    :class:`dgl_merc.layers.HypergraphConvolution`
+    y   = L hypergraph convolutions of v                    :class:`dgl_merc.layers.HypergraphConvolutions`
     z   = K frequency-adaptive graph convolutions of v      :class:`dgl_merc.layers.FrequencyGCN`
     e   = [y_t, y_a, y_v, z_t, z_a, z_v]                    to the emotion head
 
@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dgl_merc.graphs import Structure
 from dgl_merc.heads import EmotionHead
-from dgl_merc.layers import ContextEncoder, ContextEncoderOptions, FrequencyGCN, HypergraphConvolution, Probe, SpeakerEmbedding, beside
+from dgl_merc.layers import ContextEncoder, ContextEncoderOptions, FrequencyGCN, HypergraphConvolutions, Probe, SpeakerEmbedding, beside
 from dgl_merc.models.base import Model, ModelInput, Output
 
 __all__ = ["M3Net", "M3NetOptions"]
@@ -64,7 +64,7 @@ class M3Net(Model):
         o, modalities = options, len(given.widths)
         self.encoder = ContextEncoder(given.widths, o.dim, o.context, bidirectional=not given.spec.causal, dropout=o.dropout)
         self.speakers = SpeakerEmbedding("dialogue", o.speaker_rows, o.dim) if o.speaker_rows else None
-        self.hypergraph = nn.ModuleList(HypergraphConvolution(modalities, o.dim) for _ in range(o.hypergraph_layers))
+        self.hypergraph = HypergraphConvolutions(modalities, o.dim, o.hypergraph_layers)
         self.frequency = FrequencyGCN(o.dim, o.frequency_layers)
         self.head = EmotionHead(2 * o.dim * modalities, o.dim, given.outputs, o.dropout)
 
@@ -80,8 +80,6 @@ class M3Net(Model):
         """See :class:`dgl_merc.models.base.Model`."""
         nodes = self.encoder(structure, features)
         nodes = self.speakers(structure, nodes) if self.speakers else nodes
-        multivariate = nodes
-        for convolution in self.hypergraph:
-            multivariate = convolution(structure, multivariate)
+        multivariate = self.hypergraph(structure, nodes)
         frequencies = self.frequency(structure, nodes, probe=probe)
         return Output(self.head(torch.cat([beside(structure, multivariate), beside(structure, frequencies)], dim=-1)))

@@ -80,7 +80,7 @@ def again(run: SavedRun, length: int, rounds: int) -> float:
 
 
 @click.command()
-@click.option("--preset", "presets", multiple=True, default=("mglra", "sgrnet", "bilstm"), show_default=True)
+@click.option("--preset", "presets", multiple=True, default=("mglra", "mmgcn", "m3net", "sgrnet", "bilstm"), show_default=True)
 @click.option("--dialogues", default=20, show_default=True, type=click.IntRange(1), help="At the same time.")
 def main(presets: tuple[str, ...], dialogues: int) -> None:
     """Print the table."""

@@ -12,7 +12,9 @@ from dgl_merc.training.run_folder import SavedRun, open_run
 
 CASES = {
     "bilstm": ("bilstm", ()),
+    "m3net": ("m3net", ("training.lr=.02", "training.schedule=constant")),
     "mglra": ("mglra", ("model.filter.output=share", "model.gcn.layers=2", "graph.window=5", "training.lr=.02", "training.max_epochs=5")),
+    "mmgcn": ("mmgcn", ("model.gcn.gamma=.7", "training.lr=.02", "training.schedule=constant")),
     "print": (
         "mglra",
         ("model.filter.attention=channel", "model.gcn.mask=both", "model.gcn.aleph=.6", "model.rounds=2", "graph.causal=true"),

@@ -17,7 +17,9 @@ from dgl_merc.training import fit, load_settings
 QUICK = ["training.max_epochs=2", "training.batch_size=5"]
 SMALL = {
     "bilstm": ["model.hidden=5", *QUICK],
+    "m3net": ["model.dim=6", *QUICK],
     "mglra": ["model.dim=8", "model.speakers=corpus", *QUICK],
+    "mmgcn": ["model.dim=6", *QUICK],
     "sgrnet": [*SMALL_SGRNET, *QUICK],
 }
 

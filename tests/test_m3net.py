@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import M2, M3, assert_agrees, features_for, normal, structure_for
+from helpers import M2, M3, assert_agrees, at_utterance, features_for, newest, normal, structure_for
 from test_mmgcn import joined, nodes_of
 from torch import Tensor
 
-from dgl_merc.graphs import GraphSpec, Structure
+from dgl_merc.graphs import GraphSpec, Past, Structure
 from dgl_merc.layers import HypergraphConvolutions
 from dgl_merc.models import ModelInput, build_model
 from dgl_merc.models.m3net import M3NetOptions
@@ -131,6 +131,19 @@ def test_a_causal_hyperedge_ends_at_its_node(spec):
     for m in spec.modalities:
         assert torch.equal(before[m][:4], after[m][:4])
         assert not torch.allclose(before[m][4:7], after[m][4:7])
+
+
+@pytest.mark.parametrize("spec", [SPECS["causal"], SPECS["causal window"]], ids=["causal", "causal window"])
+def test_one_by_one_is_the_whole_with_learnt_hyperedges(spec):
+    s = structure_for(spec, [7])
+    x, past, model = features_for(s, 3, 1), Past(7), model_for(spec)
+    with torch.inference_mode():
+        whole = model(s, x).logits
+        for u in range(7):
+            past.begin()
+            said = model(newest(s, u, past), at_utterance(s, u, x)).logits
+            past.keep()
+            torch.testing.assert_close(said, whole[u : u + 1], rtol=0, atol=1e-10)
 
 
 def test_long_windowed_dialogues_in_pieces(monkeypatch):

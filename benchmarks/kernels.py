@@ -31,6 +31,7 @@ from dgl_merc.kernels import (
     attention_filter,
     choose_backend,
     cross_modal_attention,
+    frequency_gcn,
     masked_gcn,
     rgcn,
     semantic_attention,
@@ -170,6 +171,20 @@ def block_diagonal(s: Structure, x: dict[str, Tensor], w: list[Tensor], mask: Ha
 PLAIN = {"padded": padded, "block diagonal": block_diagonal}
 
 
+def frequency_case(batch: str) -> Case:
+    """Four layers."""
+    n = sum(BATCHES[batch])
+    x, vectors = {m: leaf(n, D) for m in M3}, [leaf(2, D, scale=0.1) for _ in range(4)]
+
+    def call(s: Structure, backend: str) -> Tensor:
+        return torch.cat(list(frequency_gcn(s, x, vectors, backend=backend).values()))  # type: ignore[arg-type]
+
+    def products(s: Structure) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        return [((3 * b, r, c), (3 * b, c, D)) for b, r, c in rectangles(s, M3)] * 4
+
+    return Case("frequency_gcn", "4 layers", batch, GraphSpec(M3), call, [*x.values(), *vectors], products)
+
+
 def rgcn_case(batch: str, window: int) -> Case:
     """Two layers, four relations, weighted."""
     n = sum(BATCHES[batch])
@@ -272,6 +287,8 @@ def cases() -> Iterator[Case]:
         yield masked_case(batch, GraphSpec(M3, window=10), 0.7, "window 10")
     yield masked_case("1 x 2000", GraphSpec(M3), 0.7, "cross utterance")
     yield masked_case("1 x 20000", GraphSpec(M3, window=10), 0.7, "window 10")
+    for batch in ("IEMOCAP-like", "MELD-like"):
+        yield frequency_case(batch)
     for batch in ("IEMOCAP-like", "MELD-like", "1 x 20000"):
         yield rgcn_case(batch, 10)
     for batch in ("IEMOCAP-like", "MELD-like", "1 x 2000"):

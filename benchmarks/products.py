@@ -30,14 +30,16 @@ from dgl_merc.layers import Sequences
 from dgl_merc.models import ModelInput
 from dgl_merc.models.bilstm import BiLSTMOptions
 from dgl_merc.models.linear import LogisticOptions, MajorityOptions
+from dgl_merc.models.m3net import M3NetOptions
 from dgl_merc.models.mglra import MGLRAOptions
+from dgl_merc.models.mmgcn import MMGCNOptions
 from dgl_merc.models.sgrnet import SGRNetOptions
 from dgl_merc.models.transformer import TransformerOptions
 
 __all__ = ["KINDS", "MODELS", "Kind", "Pass", "Product", "counted", "needed"]
 
 
-def context_encoder(s: Structure, widths: Mapping[str, int], o: MGLRAOptions | SGRNetOptions) -> Products:
+def context_encoder(s: Structure, widths: Mapping[str, int], o: M3NetOptions | MGLRAOptions | MMGCNOptions | SGRNetOptions) -> Products:
     """W_in, the networks over dialogues and over speakers' turns, W_m (MGLRA 2; SGRNet's f_theta, f_phi)."""
     c = o.context
     directions = 2 if c.bidirectional and not s.spec.causal else 1
@@ -46,13 +48,17 @@ def context_encoder(s: Structure, widths: Mapping[str, int], o: MGLRAOptions | S
         if c.input_dim:
             yield from product("encoder", "linear", 1, s.sizes[m], width, c.input_dim, left=False)
     narrow = {m: c.input_dim or width for m, width in widths.items()}
-    for n, width in ({UTTERANCE: sum(narrow.values())} if c.hears == "all" else narrow).items():
+    heard = {UTTERANCE: sum(narrow.values())} if c.hears == "all" else {m: w for m, w in narrow.items() if c.hears == "own" or m == "text"}
+    for n, width in heard.items():
         lengths, inner = Sequences.of_dialogues(s, n).lengths, hidden * directions
         yield from recurrent("encoder", lengths, width, hidden, c.layers, directions, left=bool(c.input_dim), cell=c.cell)
         if c.speaker_context:
             turns = Sequences.of_speakers(s, n).lengths
             yield from recurrent("encoder", turns, inner + width, hidden, 1, directions, left=True, cell=c.cell)
     for m in widths if c.projected else ():
+        if c.hears == "text" and m not in heard:
+            yield from product("encoder", "linear", 1, s.sizes[m], narrow[m], o.dim, left=bool(c.input_dim))
+            continue
         yield from linear("encoder", s.sizes[m], hidden * directions * (1 + c.speaker_context) + c.input_dim, o.dim)
 
 
@@ -106,19 +112,24 @@ def gated_update(s: Structure, o: MGLRAOptions) -> Products:
 
 def masked_gcn(s: Structure, o: MGLRAOptions, *, training: bool) -> Products:
     """U U^T once (17, 18); A H and H W per layer (21)."""
-    if not o.gcn.layers:
-        return
-    for _ in range(o.gcn.layers):
-        yield from linear("gcn", sum(s.sizes.values()), o.dim, o.dim, kind="graph")
     rate = o.gcn.rate if training and o.gcn.mask != "nodes" and o.gcn.degree == "masked" else 0.0
+    yield from gcn(s, o.dim, o.gcn.layers, rate)
+
+
+def gcn(s: Structure, dim: int, layers: int, rate: float) -> Products:
+    """The same of so many layers, where a mask leaves 1 - rate."""
+    if not layers:
+        return
+    for _ in range(layers):
+        yield from linear("gcn", sum(s.sizes.values()), dim, dim, kind="graph")
     if choose_backend("masked_gcn", s, rate=rate) != "dense":
         return
     count, joint = len(s.sizes), s.spec.cross == "dialogue"
     for b, r, c in s.blocks(s.spec.modalities, *s.spec.reach(s.spec.message_types[0])).shapes:
         batch, rows, columns = (b, count * r, count * c) if joint else (b * count, r, c)
-        yield from product("gcn", "graph", batch, rows, o.dim, columns, right=r != c)  # a window's columns are not its rows
-        for _ in range(o.gcn.layers):
-            yield from product("gcn", "graph", batch, rows, columns, o.dim)
+        yield from product("gcn", "graph", batch, rows, dim, columns, right=r != c)  # a window's columns are not its rows
+        for _ in range(layers):
+            yield from product("gcn", "graph", batch, rows, columns, dim)
 
 
 def mglra(s: Structure, given: ModelInput, o: MGLRAOptions, *, training: bool) -> Products:
@@ -217,7 +228,28 @@ def sgrnet(s: Structure, given: ModelInput, o: SGRNetOptions, *, training: bool)
     yield from emotion_head(s, o.width, o.width, given.outputs)
 
 
-# ---- references
+# ---- baselines
+
+
+def mmgcn(s: Structure, given: ModelInput, o: MMGCNOptions, *, training: bool) -> Products:  # noqa: ARG001  (no mask)
+    """Modality encoders, deep graph convolution, head."""
+    yield from context_encoder(s, given.widths, o)
+    yield from gcn(s, o.dim, o.gcn.layers, 0.0)
+    yield from emotion_head(s, 2 * o.dim * len(s.sizes), o.dim, given.outputs)
+
+
+def m3net(s: Structure, given: ModelInput, o: M3NetOptions, *, training: bool) -> Products:  # noqa: ARG001  (no mask)
+    """Modality encoders; per layer of the hypergraph gamma of every node, per layer of frequencies both parts of g . [h_i, h_j] and A H."""
+    yield from context_encoder(s, given.widths, o)
+    joint, count = s.spec.cross == "dialogue", len(s.sizes)
+    for b, r, c in s.blocks(s.spec.modalities, *s.spec.reach(s.spec.message_types[0])).shapes:
+        for _ in range(o.hypergraph_layers):
+            yield from product("hypergraph", "graph", b * count, r, o.dim, 2)
+        batch, rows, columns = (b, count * r, count * c) if joint else (b * count, r, c)
+        for _ in range(o.frequency_layers):
+            yield from product("frequency", "graph", batch, rows, o.dim, 2)
+            yield from product("frequency", "graph", batch, rows, columns, o.dim)
+    yield from emotion_head(s, 2 * o.dim * count, o.dim, given.outputs)
 
 
 def bilstm(s: Structure, given: ModelInput, o: BiLSTMOptions, *, training: bool) -> Products:  # noqa: ARG001  (no mask)
@@ -258,6 +290,8 @@ MODELS: dict[str, Callable[..., Products]] = {
     "majority": majority,
     "dialoguegcn": dialoguegcn,
     "dialoguernn": dialoguernn,
+    "m3net": m3net,
+    "mmgcn": mmgcn,
 }
 
 

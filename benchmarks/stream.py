@@ -84,7 +84,7 @@ def again(run: SavedRun, length: int, rounds: int) -> float:
     "--preset",
     "presets",
     multiple=True,
-    default=("mglra", "sgrnet", "bilstm", "dialoguegcn", "dialoguernn", "transformer"),
+    default=("mglra", "sgrnet", "bilstm", "dialoguegcn", "dialoguernn", "m3net", "mmgcn", "transformer"),
     show_default=True,
 )
 @click.option("--dialogues", default=20, show_default=True, type=click.IntRange(1), help="At the same time.")

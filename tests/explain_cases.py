@@ -16,7 +16,9 @@ CASES = {
     "majority": ("majority", ()),
     "dialoguegcn": ("dialoguegcn", ("training.lr=.02", "model.attention=true")),
     "dialoguernn": ("dialoguernn", ("model.attention=true", "training.lr=.05", "training.max_epochs=4", "model.dropout=0")),
+    "m3net": ("m3net", ("training.lr=.02", "training.schedule=constant")),
     "mglra": ("mglra", ("model.filter.output=share", "model.gcn.layers=2", "graph.window=5", "training.lr=.02", "training.max_epochs=5")),
+    "mmgcn": ("mmgcn", ("model.gcn.gamma=.7", "training.lr=.02", "training.schedule=constant")),
     "print": (
         "mglra",
         ("model.filter.attention=channel", "model.gcn.mask=both", "model.gcn.aleph=.6", "model.rounds=2", "graph.causal=true"),

@@ -16,6 +16,7 @@ from dgl_merc.kernels import (
     SoftmaxWeight,
     attention_filter,
     cross_modal_attention,
+    frequency_gcn,
     masked_gcn,
     rgcn,
     semantic_attention,
@@ -50,6 +51,11 @@ def _by_modality(s: Structure, seed: int) -> list[Tensor]:
 def _masked(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
     x = dict(zip(M3, leaves, strict=False))
     y = masked_gcn(graph, x, leaves[3:], weight=ArccosWeight(x, 0.8), mask=HashMask(3, 0.4, 2), backend=backend)
+    return torch.cat([y[m] for m in M3])
+
+
+def _frequency(graph: object, leaves: list[Tensor], backend: str) -> Tensor:
+    y = frequency_gcn(graph, dict(zip(M3, leaves, strict=False)), leaves[3:], backend=backend)
     return torch.cat([y[m] for m in M3])
 
 
@@ -106,6 +112,7 @@ def _weights(*shapes: tuple[int, ...]) -> list[Tensor]:
 
 KERNELS: dict[str, KernelCase] = {
     "masked_gcn": KernelCase(lambda s: [*_by_modality(s, 1), *_weights((D, D), (D, 4))], _masked),
+    "frequency_gcn": KernelCase(lambda s: [*_by_modality(s, 1), *_weights((2, D), (2, D))], _frequency),
     "rgcn": KernelCase(lambda s: [normal(s.num_utterances, D, seed=1), *_weights((4, D, 5), (D, 5), (4, 5, 3), (5, 3))], _rgcn),
     "semantic_attention": KernelCase(
         lambda s: [*(normal(s.num_utterances, 2, 3, seed=k) for k in range(3)), normal(s.num_utterances, D, seed=5), *_weights((2, 6))],

@@ -21,7 +21,9 @@ SMALL = {
     "majority": [],
     "dialoguegcn": ["model.hidden=4", "model.dim=5", *QUICK],
     "dialoguernn": [*SMALL_RNN, *QUICK],
+    "m3net": ["model.dim=6", *QUICK],
     "mglra": ["model.dim=8", "model.speakers=corpus", *QUICK],
+    "mmgcn": ["model.dim=6", *QUICK],
     "sgrnet": [*SMALL_SGRNET, *QUICK],
     "transformer": ["model.dim=6", "model.heads=2", "model.feed_forward=8", *QUICK],
 }

@@ -61,6 +61,7 @@ class Case:
 
 
 CASES = {
+    "m3net": Case("m3net", ("model.dim=6", "model.dropout=0", "model.context.input_dropout=0", *QUIET), ((0, 1, 2, 3), (4, 5, 6))),
     "mglra": Case("mglra", MGLRA, ((0, 1, 2, 3), (4, 5, 6))),
     "mglra, clipped": Case("mglra", (*MGLRA, "training.clip=.05"), ((0, 1, 2, 3), (4, 5, 6))),
     "mglra that guesses": Case("mglra", GUESSING, ((0, 1, 2, 3), (4, 5, 6))),
@@ -70,6 +71,7 @@ CASES = {
     "mglra as printed": Case("mglra-paper", ("model.dim=8", "model.dropout=0", *QUIET), ((0, 1, 2, 3), (4, 5, 6))),
     "mglra without a mask": Case("mglra", (*MGLRA, "model.gcn.mask=both", "model.gcn.rate=0")),
     "mglra, modalities dropped": Case("mglra", (*MGLRA, "training.modality_dropout=.4"), ((0, 1, 2, 3), (4, 5, 6))),
+    "mmgcn": Case("mmgcn", ("model.dim=6", "model.dropout=0", "model.context.input_dropout=0", *QUIET), ((0, 1, 2, 3), (4, 5, 6))),
     "sgrnet": Case("sgrnet", SGRNET, ((0, 1, 2, 3), (4, 5, 6))),
     "sgrnet, hard pairs": Case("sgrnet", (*SGRNET, "model.alignment.hard_same=negative")),
     "sgrnet as printed": Case("sgrnet-paper", SGRNET),

@@ -53,6 +53,8 @@ def listed(products: list[Any], part: str = "") -> int:
         ("mglra", [*SMALL, "model.context.hears=all", "model.context.speaker_context=true", "model.context.input_dim=16"]),
         ("mglra", [*SMALL, "model.context.speaker_context=true"]),
         ("mglra-paper", SMALL),
+        ("m3net", ["model.dim=48", "training.batch_size=3"]),
+        ("mmgcn", ["model.dim=48", "training.batch_size=3"]),
         ("sgrnet", SGRNET),
         ("sgrnet", [*SGRNET, "model.context.hears=own", "model.context.input_dim=0", "data.modalities=text,audio"]),
         ("sgrnet", [*SGRNET, "model.fusion.interaction=sum", "model.graph.heads=0", "model.alignment.instance=0"]),

@@ -36,7 +36,7 @@ def test_the_table(stream):
     assert len(rule) == len(head)
     assert [row[:4] for row in rows] == [
         [preset, count, window, places]
-        for preset in ("mglra", "sgrnet", "bilstm", "dialoguegcn", "dialoguernn", "transformer")
+        for preset in ("mglra", "sgrnet", "bilstm", "dialoguegcn", "dialoguernn", "m3net", "mmgcn", "transformer")
         for count in ("3", "2")
         for window in ("complete", "10")
         for places in ("1-2", "4-4")

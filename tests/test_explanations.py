@@ -37,7 +37,9 @@ PARTS = {
     "majority": set(),
     "dialoguegcn": {"relational", "neighbours", "readout"},
     "dialoguernn": {"readout"},
+    "m3net": {"frequency"},
     "mglra": {"filter", "attention, round 1", "attention, round 2", "attention, round 3", "graph", "likeness"},
+    "mmgcn": {"graph", "likeness"},
     "print": {"filter", "attention, round 1", "attention, round 2", "graph", "likeness"},
     "sgrnet": {"distribution text", "distribution audio", "distribution visual", "fusion", "likeness", "syntactic", "semantic"},
     "transformer": {"attention, layer 1", "attention, layer 2"},
@@ -117,7 +119,7 @@ def test_weights_are_shares_and_there_are_those_of_every_part(name, explained):
         assert np.abs(table[heads].mean(axis=1) - table["weight"]).max() < 1e-12
 
 
-@pytest.mark.parametrize("name", ["mglra", "print"])
+@pytest.mark.parametrize("name", ["mglra", "mmgcn", "print"])
 def test_entries_of_the_graph_follow_from_its_likeness(name, explained):
     table = explained[name].weights()
     keys = ["source", "relation", "target", "src", "dst"]
@@ -183,6 +185,7 @@ def _pair_by_pair(kernel: Callable[..., Any], node_type: str, edge: int, call: i
 
 KERNELS = {
     "filter": ("attention_filter", "attention_filter"),
+    "frequency": ("frequency_gcn", "frequency_gcn"),
     "attention": ("cross_modal_attention", "cross_modal_attention"),
     "graph": ("masked_gcn", "masked_gcn"),
     "fusion": ("uncertainty_fusion", "cross_modal_attention"),
@@ -196,7 +199,7 @@ KERNELS = {
 
 
 @pytest.mark.dgl
-@pytest.mark.parametrize("name", ["dialoguegcn", "dialoguernn", "mglra", "print", "sgrnet"])
+@pytest.mark.parametrize("name", ["dialoguegcn", "dialoguernn", "m3net", "mglra", "mmgcn", "print", "sgrnet"])
 def test_without_an_edge_is_a_graph_that_lacks_it(name, runs, corpus, shortest, monkeypatch):
     explainer = Explainer(runs[name], corpus, shortest)
     for key, weight in explainer.model.named_parameters():
@@ -217,6 +220,7 @@ def test_without_an_edge_is_a_graph_that_lacks_it(name, runs, corpus, shortest, 
         if word == "distribution":
             call = list(explainer.modalities).index(number)
         module, kernel = KERNELS[word]
+        module = "deep_gcn" if name == "mmgcn" else module
         home = importlib.import_module(f"dgl_merc.layers.{module}")
         real, edge_type = getattr(home, kernel), (edge.source, edge.relation, edge.target)
         with monkeypatch.context() as patch:

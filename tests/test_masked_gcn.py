@@ -51,6 +51,7 @@ def agree(
     rescale: bool,
     aleph: float,
     *,
+    initial: float = 0.0,
     moved: bool = True,
 ) -> None:
     edges, sizes = edges_of(s, mask), list(s.sizes.values())
@@ -59,14 +60,14 @@ def agree(
     def fast(n: Tensor, h: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
         weigh, x = (dict(zip(s.sizes, v.split(sizes), strict=True)) for v in (n, h))
         rule = ArccosWeight(weigh, scale)
-        y = masked_gcn(s, x, [a, b], weight=rule, mask=mask, degree=degree, rescale=rescale, backend=backend)
+        y = masked_gcn(s, x, [a, b], weight=rule, mask=mask, degree=degree, rescale=rescale, initial=initial, backend=backend)
         return torch.cat(list(y.values()))
 
     def loop(n: Tensor, h: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-        return masked_gcn_loop(*edges, n, h, [a, b], scale, degree, gain)
+        return masked_gcn_loop(*edges, n, h, [a, b], scale, degree, gain, initial)
 
-    total = sum(sizes)
-    inputs = [normal(total, 5, seed=1), normal(total, 4, seed=2), normal(4, 3, seed=3), normal(3, 6, seed=4)]
+    total, widths = sum(sizes), (4, 4) if initial else (3, 6)
+    inputs = [normal(total, 5, seed=1), normal(total, 4, seed=2), normal(4, widths[0], seed=3), normal(*widths, seed=4)]
     assert_agrees(fast, loop, *inputs, torch.tensor(aleph, dtype=torch.float64), moved=(0, 1, 2, 3) if moved else ())
 
 
@@ -95,6 +96,23 @@ SPECS = {
 )
 def test_agrees_with_the_loop(backend, spec, mask, degree, rescale):
     agree(structure_for(spec, [1, 4, 2, 7]), backend, mask, degree, rescale, aleph=0.7)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "spec", [SPECS["utterance"], SPECS["causal"], SPECS["causal window"]], ids=["utterance", "causal", "causal window"]
+)
+@pytest.mark.parametrize("mask", [None, HashMask(5, 0.4, 2)])
+def test_an_initial_residual_agrees_with_the_loop(backend, spec, mask):
+    agree(structure_for(spec, [1, 4, 7]), backend, mask, "masked", False, aleph=0.7, initial=0.3)
+
+
+def test_all_residual_is_a_perceptron_on_each_node():
+    s = structure_for(GraphSpec(M2), [3, 5])
+    x, w = features_for(s, 4, 2), [matrix(4, 4, k) for k in range(2)]
+    y = masked_gcn(s, x, w, weight=ArccosWeight(x), initial=1.0)
+    for m in M2:
+        torch.testing.assert_close(y[m], torch.relu(x[m] @ w[1]), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -255,6 +273,8 @@ def test_takes_any_heterograph_of_the_schema():
         ({"weight": ArccosWeight({}, normalise=False)}, "weight must be normalised"),
         ({"mask": {("text", "same", "text"): torch.zeros(6)}}, "must be bool"),
         ({"rescale": True}, "needs a HashMask"),
+        ({"initial": 1.5}, "initial must be from 0 to 1, got 1.5"),
+        ({"initial": 0.1, "matrices": [torch.zeros(4, 5)]}, r"matrices\[0\] must be \[4, 4\] beside an initial residual, got \[4, 5\]"),
         ({"backend": "cuda"}, "backend must be"),
     ],
 )

@@ -16,6 +16,7 @@ from dgl_merc.layers import (
     AttentionFilterOptions,
     ContextEncoderOptions,
     CrossModalAttentionOptions,
+    DeepGCNOptions,
     DialogueGraphOptions,
     DistributionEncoderOptions,
     MaskedGCNOptions,
@@ -28,7 +29,9 @@ from dgl_merc.models.bilstm import BiLSTMOptions
 from dgl_merc.models.dialoguegcn import DialogueGCNOptions
 from dgl_merc.models.dialoguernn import DialogueRNNOptions
 from dgl_merc.models.linear import LogisticOptions, MajorityOptions
+from dgl_merc.models.m3net import M3NetOptions
 from dgl_merc.models.mglra import MGLRAOptions
+from dgl_merc.models.mmgcn import MMGCNOptions
 from dgl_merc.models.sgrnet import SGRNetOptions
 from dgl_merc.models.transformer import TransformerOptions
 from dgl_merc.training.data import DialogueData
@@ -47,6 +50,7 @@ CASES: dict[str, tuple[str, Any]] = {
     "dialoguegcn, others": ("dialoguegcn", DialogueGCNOptions("lstm", 3, 4, DialogueGraphOptions(2, True, "sum"), False, 0.3)),
     "dialoguernn": ("dialoguernn", DialogueRNNOptions(4, 3, 5, 6, dropout=0.3)),
     "dialoguernn, listeners": ("dialoguernn", DialogueRNNOptions(3, 4, 5, 0, listeners=True, attention=False, dropout=0.3)),
+    "m3net": ("m3net", M3NetOptions(6, dropout=0.3, speaker_rows=3)),
     "mglra": ("mglra", MGLRAOptions(dim=7, dropout=0.3, attention=SMALL)),
     "mglra, print": (
         "mglra",
@@ -90,6 +94,7 @@ CASES: dict[str, tuple[str, Any]] = {
             gcn=MaskedGCNOptions(mask="nodes", rate=0.5),
         ),
     ),
+    "mmgcn": ("mmgcn", MMGCNOptions(6, dropout=0.3, speaker_rows=3, gcn=DeepGCNOptions(gamma=0.7))),
     "sgrnet": (
         "sgrnet",
         SGRNetOptions(
@@ -396,12 +401,19 @@ def test_bfloat16_is_finite(case):
         ("dialoguernn", {"hidden": 0}),
         ("dialoguernn", {"input_dim": -1}),
         ("dialoguernn", {"dropout": -0.1}),
+        ("m3net", {"dim": 0}),
+        ("m3net", {"dropout": 2.0}),
+        ("m3net", {"frequency_layers": -1}),
+        ("m3net", {"hypergraph_layers": -1}),
         ("mglra", {"dim": 0}),
         ("mglra", {"rounds": 0}),
         ("mglra", {"dropout": -0.1}),
         ("mglra", {"memory": "ownh"}),
         ("mglra", {"speaker_base": "haed"}),
         ("mglra", {"reconstruction": -1.0}),
+        ("mmgcn", {"dim": 0}),
+        ("mmgcn", {"dropout": 2.0}),
+        ("mmgcn", {"speaker_rows": -1}),
         ("sgrnet", {"dim": 1}),
         ("sgrnet", {"dim": 151, "context": ContextEncoderOptions(cell="gru", projected=False)}),
         ("sgrnet", {"width": 1}),

@@ -12,7 +12,16 @@ from helpers import M2, M3, at_utterance, newest, normal, structure_for
 from torch import Tensor
 
 from dgl_merc.graphs import UTTERANCE, GraphSpec, Past, Structure
-from dgl_merc.kernels import ArccosWeight, HashMask, SoftmaxWeight, cross_modal_attention, masked_gcn, rgcn, semantic_attention
+from dgl_merc.kernels import (
+    ArccosWeight,
+    HashMask,
+    SoftmaxWeight,
+    cross_modal_attention,
+    frequency_gcn,
+    masked_gcn,
+    rgcn,
+    semantic_attention,
+)
 from dgl_merc.kernels.cross_modal_attention import alone_nodes
 
 Rows = dict[str, Tensor]
@@ -37,13 +46,19 @@ def of_modalities(*shape: int, count: int = 1) -> Callable[[Structure], dict[str
     return lambda s: {f"x{k}": {m: normal(n, *shape, seed=7 * k + j) for j, (m, n) in enumerate(s.sizes.items())} for k in range(count)}
 
 
-def gcn(layers: int = 2, scale: float | Tensor = 1.0, **spec: Any) -> Case:
+def gcn(layers: int = 2, scale: float | Tensor = 1.0, initial: float = 0.0, **spec: Any) -> Case:
     w = [normal(5, 5, seed=50 + k) / 2 for k in range(layers)]
 
     def run(s: Structure, x: dict[str, Rows]) -> Rows:
-        return masked_gcn(s, x["x0"], w, weight=ArccosWeight(x["x1"] if layers == 1 else x["x0"], scale))
+        return masked_gcn(s, x["x0"], w, weight=ArccosWeight(x["x1"] if layers == 1 else x["x0"], scale), initial=initial)
 
     return Case(GraphSpec(**{"modalities": M3, "causal": True, **spec}), of_modalities(5, count=2), run)
+
+
+def frequencies(**spec: Any) -> Case:
+    vectors = [normal(2, 5, seed=54 + k) / 2 for k in range(3)]
+    given = GraphSpec(**{"modalities": M3, "causal": True, **spec})
+    return Case(given, of_modalities(5), lambda s, x: frequency_gcn(s, x["x0"], vectors))
 
 
 def relations(r: int, past: int, *, weighed: bool = True, normalise: bool = True) -> Case:
@@ -103,6 +118,10 @@ CASES = {
     "gcn": gcn(),
     "gcn, one layer, other weights": gcn(1, 0.6),
     "gcn, no layer": gcn(0),
+    "gcn, deep": gcn(4, 0.6, 0.2),
+    "gcn of frequencies": frequencies(),
+    "gcn of frequencies, cross dialogue": frequencies(cross="dialogue"),
+    "gcn of frequencies, window 1, cross none": frequencies(window=1, cross="none"),
     "gcn, cross dialogue": gcn(3, torch.tensor(0.6, dtype=torch.float64), cross="dialogue"),
     "gcn, cross none": gcn(cross="none"),
     "gcn, one modality": gcn(modalities=("text",)),
@@ -229,6 +248,7 @@ def test_what_can_not_be_had_of_the_newest_alone():
         ("mask", lambda: masked_gcn(s, x, [torch.eye(1)], weight=rule, mask=HashMask(0, 0.5))),
         ("keep", lambda: masked_gcn(s, x, [torch.eye(1)], weight=rule, keep={})),
         ("return_weights", lambda: masked_gcn(s, x, [torch.eye(1)], weight=rule, return_weights=True)),
+        ("keep, return_weights", lambda: frequency_gcn(s, x, [torch.ones(2, 1)], keep={}, return_weights=True)),
         ("weight, keep", lambda: rgcn(s, g, layers, weight={}, keep={})),
         ("return_weights", lambda: rgcn(s, g, layers, return_weights=True)),
         ("keep, return_weights", lambda: cross_modal_attention(s, q, q, q, scale=1.0, keep={}, return_weights=True)),

@@ -279,7 +279,8 @@ def test_scores_are_learnt(tmp_path, preset):
     corpus = scored_corpus((40, 8, 10))
     words = ("model.dropout=.1", "training.max_epochs=25", "training.schedule=constant", "training.batch_size=8")
     own = {
-        "mglra": ("training.lr=.02", "model.dim=16", "model.context.input_dropout=0"),
+        **dict.fromkeys(("mglra", "mmgcn"), ("training.lr=.02", "model.dim=16", "model.context.input_dropout=0")),
+        "m3net": ("training.lr=.005", "model.dim=16", "model.context.input_dropout=0"),
         "sgrnet": ("training.lr=.01", "model.dim=20", "model.width=16", "model.context.input_dropout=0", "model.alignment.weight=.1"),
         "transformer": ("training.lr=.005", "model.dim=12", "model.input_dropout=.1"),
     }

@@ -27,7 +27,9 @@ from dgl_merc.layers import (
 from dgl_merc.models import Model, ModelInput, Output, build_model
 from dgl_merc.models.bilstm import BiLSTMOptions
 from dgl_merc.models.dialoguegcn import DialogueGCNOptions
+from dgl_merc.models.m3net import M3NetOptions
 from dgl_merc.models.mglra import MGLRAOptions
+from dgl_merc.models.mmgcn import MMGCNOptions
 from dgl_merc.models.sgrnet import SGRNetOptions
 
 SPECS = {
@@ -54,6 +56,8 @@ OTHERS: dict[str, Any] = {
 BOUNDED: dict[str, Any] = {  # nothing in them hears the whole dialogue but recurrent networks
     "bilstm": ("bilstm", BiLSTMOptions(6)),
     "dialoguegcn": ("dialoguegcn", DialogueGCNOptions(hidden=4, dim=3, attention=False)),
+    "m3net": ("m3net", M3NetOptions(6)),
+    "mmgcn": ("mmgcn", MMGCNOptions(6)),
     "mglra": ("mglra", MGLRAOptions(6, ContextEncoderOptions(speaker_context=True), attention=CrossModalAttentionOptions(0))),
     "sgrnet": ("sgrnet", SGRNetOptions(6, 6, graph=SemanticGraphOptions(layers=2, heads=0), distribution=DistributionEncoderOptions(2))),
 }
@@ -114,7 +118,7 @@ def test_so_do_other_readings(case):
         assert_same(build(OTHERS[case], spec), s, x, 12)
 
 
-@pytest.mark.parametrize("case", ["bilstm", "mglra", "mglra, print", "sgrnet", "sgrnet, print", "sgrnet, others"])
+@pytest.mark.parametrize("case", ["bilstm", "m3net", "mglra", "mglra, print", "mmgcn", "sgrnet", "sgrnet, print", "sgrnet, others"])
 @pytest.mark.parametrize("modalities", [M3, ("text",)], ids=["three", "one"])
 def test_of_three_modalities_and_of_one(case, modalities):
     spec = GraphSpec(modalities, cross="dialogue", past=3, causal=True)

@@ -28,7 +28,9 @@ from dgl_merc.training.optimisation import learning_rate
 from dgl_merc.training.settings import TrainingSettings
 
 SIZE = {
+    "m3net": ("model.dim=6",),
     "mglra": ("model.dim=8",),
+    "mmgcn": ("model.dim=6",),
     "bilstm": ("model.hidden=6",),
     "dialoguegcn": ("model.hidden=4", "model.dim=5"),
     "dialoguernn": SMALL_RNN,

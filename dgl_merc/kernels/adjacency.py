@@ -17,7 +17,7 @@ from dgl_merc.kernels import pairs
 from dgl_merc.kernels.edge_list import EdgeList
 from dgl_merc.kernels.rules import ArccosWeight, HashMask
 
-__all__ = ["Adjacency", "numbers_per_pair", "pad_given"]
+__all__ = ["Adjacency", "add_beside", "numbers_per_pair", "pad_given"]
 
 
 def numbers_per_pair(spec: GraphSpec) -> int:
@@ -72,7 +72,7 @@ class Adjacency:
         weights = self.beside[1] if masked else self.beside[0]
         if h.shape[-1] == 1:  # degrees
             return y + sum(w.unsqueeze(-1) * h.roll(-k, 1) for k, w in enumerate(weights.unbind(0), 1))
-        return _AddBeside.apply(y, h, weights.to(h.dtype))  # type: ignore[no-any-return,no-untyped-call]
+        return add_beside(y, h, weights)
 
     def _heard_masked(self, tile: pairs.Tile, *tensors: Tensor) -> pairs.Made:
         return self._heard(tile, tensors, masked=True)
@@ -186,6 +186,17 @@ class Adjacency:
         return full, full * factor * self.gain
 
 
+def add_beside(y: Tensor, h: Tensor, weights: Tensor) -> Tensor:
+    """Add to y [b, M, R, D] what each modality m hears of the modalities m + k of its own utterance, in place.
+
+    Args:
+        y: what it is added to.
+        h: [b, M, R, D] what is heard.
+        weights: [M - 1, b, M, R], of k = 1, 2, ...
+    """
+    return _AddBeside.apply(y, h, weights.to(h.dtype))  # type: ignore[no-any-return,no-untyped-call]
+
+
 class _Beside(torch.autograd.Function):
     """[b, M, R, D] -> [M - 1, b, M, R]: the product of m with m + k, each of the M (M - 1) / 2 once."""
 
@@ -213,8 +224,6 @@ class _Beside(torch.autograd.Function):
 
 
 class _AddBeside(torch.autograd.Function):
-    """y [b, M, R, D] += what each modality m hears of the modalities m + k of its own utterance, with weights w [M - 1, b, M, R]."""
-
     @staticmethod
     def forward(ctx: Any, y: Tensor, h: Tensor, w: Tensor) -> Tensor:
         ctx.save_for_backward(h, w)

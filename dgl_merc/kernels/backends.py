@@ -27,7 +27,7 @@ from dgl_merc.graphs import UTTERANCE, GraphSpec, Structure
 
 __all__ = ["Backend", "Chosen", "EdgeBackend", "Kernel", "choose_backend", "describe_choices", "dgl_computes_on", "size_of"]
 
-Kernel = Literal["attention_filter", "cross_modal_attention", "masked_gcn", "rgcn", "semantic_attention"]
+Kernel = Literal["attention_filter", "cross_modal_attention", "frequency_gcn", "masked_gcn", "rgcn", "semantic_attention"]
 """Every kernel, by name."""
 EdgeBackend = Literal["dgl", "scatter"]
 """The backends that go along edges."""

@@ -136,6 +136,19 @@ class EdgeList:
         dst = torch.cat([none, *(e[1] + begin[1][t[2]] for t, e in edges.items())])
         return cls(sizes[0], sizes[1], tuple(edges), tuple(len(e[0]) for e in edges.values()), src, dst)
 
+    @classmethod
+    def of_messages(cls, graph: Structure | Any, modalities: Sequence[str]) -> EdgeList:
+        """The edges among modality nodes: every ``same``, then every ``cross``.
+
+        Args:
+            graph: a structure, whose spec says which modalities and edge types there are, or a DGL heterograph.
+            modalities: of a DGL graph, in stacking order.
+        """
+        if isinstance(graph, Structure):
+            return cls.of(graph, graph.spec.message_types, graph.spec.modalities)
+        there = [t for t in graph.canonical_etypes if t[1] in ("same", "cross") and t[0] in modalities and t[2] in modalities]
+        return cls.of(graph, sorted(there, key=lambda t: t[1] != "same"), modalities)
+
     def number(self, values: Mapping[EdgeType, int]) -> Tensor:
         """[E] int64: a number per type, at each of its edges."""
         of_types = torch.tensor([values[t] for t in self.types], dtype=torch.int64)

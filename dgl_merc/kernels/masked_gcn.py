@@ -1,14 +1,16 @@
-"""Masked GCN on the modality nodes of a dialogue (MGLRA eq. 17-21).
+"""Masked GCN on the modality nodes of a dialogue (MGLRA eq. 17-21; with an initial residual, MMGCN's deep one).
 
     A_ij  = 1 - arccos(sim(n_i, n_j)) / pi            same modality                              (17)
     A_ij  = aleph (1 - arccos(sim(n_i, n_j)) / pi)    across modalities                          (18)
     A[M]  = A with the masked edges removed                                                       (20)
     P     = (D + I)^-1/2 (A[M] + I) (D + I)^-1/2                                                  (21)
     H'    = ReLU(P H W)                               once per matrix W, with one P for all
+    H'    = ReLU(((1 - a) P H + a H_0) W)             the same with an initial residual a, H_0 what the first layer is given
 
 N nodes of all modalities, E edges ``same`` and ``cross`` (messages go src -> dst: row i of P is what node i hears), D features.
 D is diagonal: D_ii = sum of A_ij over the edges that node i hears, so that in a causal graph nothing of it comes from later. The
-diagonal of A is empty: I is added once.
+diagonal of A is empty: I is added once. The initial residual is that of GCNII (Chen et al., ICML 2020, eq. 5), which MMGCN (Hu et al., ACL
+2021) applies to this graph; the identity mapping beside it is a choice of W (:class:`dgl_merc.layers.DeepGCN`).
 
 Readings (the paper leaves them open): ``degree="full"`` is the print, where only A carries [M]; the aggregate then has about 1 - rate of
 inference's scale, which ``rescale`` divides out. ``degree="masked"`` uses the degrees of what is left. Masking of nodes (19) is not
@@ -58,6 +60,7 @@ class _How:
     keep: Keep
     degree: Degree
     gain: float
+    initial: float
     return_weights: bool
 
 
@@ -71,6 +74,7 @@ def masked_gcn(
     keep: Keep = None,
     degree: Degree = "masked",
     rescale: bool = False,
+    initial: float = 0.0,
     backend: Backend = "auto",
     return_weights: bool = False,
 ) -> Any:
@@ -86,6 +90,7 @@ def masked_gcn(
             Tensors per edge are as large as the edges are many: long conversations want rules.
         degree: of the masked or of the full adjacency.
         rescale: divide the kept edges by 1 - rate (needs a HashMask).
+        initial: a, the share of ``x`` in what every matrix is given, 0 to 1; above 0 the matrices are [D, D].
         backend: who computes; never changes the numbers beyond rounding. See :func:`dgl_merc.kernels.choose_backend`.
         return_weights: return the entries of P as well.
 
@@ -120,24 +125,28 @@ def masked_gcn(
     for name, value, kinds in (("weight", weight, (ArccosWeight, Mapping)), ("mask", mask, (HashMask, Mapping, NoneType))):
         check_kind(name, value, kinds)
     check_kind("keep", keep, (Mapping, NoneType))
-    _check(structure, x, matrices)
+    _check(structure, x, matrices, initial)
     if has_past(structure):
         refuse(weight=weight, mask=mask, keep=keep, return_weights=return_weights)
-        return propagate(structure, x, matrices, weight)  # type: ignore[arg-type]  # a rule: it was not refused
+        return propagate(structure, x, matrices, weight, initial)  # type: ignore[arg-type]  # a rule: it was not refused
     rate = mask.rate if isinstance(mask, HashMask) and degree == "masked" else 0.0
     chosen = choose_backend("masked_gcn", structure, backend, rate=rate)
-    how = _How(weight, mask, keep, degree, _gain(mask) if rescale else 1.0, return_weights)
+    how = _How(weight, mask, keep, degree, _gain(mask) if rescale else 1.0, initial, return_weights)
     if chosen == "dense":
         return _on_blocks(structure, x, matrices, how)
     return _on_edges(chosen, structure, x, matrices, how)
 
 
-def _check(structure: Structure | Any, x: Mapping[str, Tensor], matrices: Sequence[Tensor]) -> None:
+def _check(structure: Structure | Any, x: Mapping[str, Tensor], matrices: Sequence[Tensor], initial: float) -> None:
     check_modalities(structure, list(x), "x")
+    if not 0.0 <= initial <= 1.0:
+        raise ValueError(f"initial must be from 0 to 1, got {initial}")
     width = next(iter(x.values())).shape[-1]
     for k, matrix in enumerate(matrices):
         if matrix.ndim != 2 or matrix.shape[0] != width:
             raise ValueError(f"matrices[{k}] must be [{width}, D'], got {list(matrix.shape)}")
+        if initial and matrix.shape[1] != width:
+            raise ValueError(f"matrices[{k}] must be [{width}, {width}] beside an initial residual, got {list(matrix.shape)}")
         width = matrix.shape[1]
 
 
@@ -147,17 +156,27 @@ def _gain(mask: Mask) -> float:
     return 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
 
 
-def _layers(h: Tensor, root: Tensor, matrices: Sequence[Tensor], heard: Callable[[Tensor], Tensor]) -> Tensor:
+def _layers(h: Tensor, root: Tensor, matrices: Sequence[Tensor], initial: float, heard: Callable[[Tensor], Tensor]) -> Tensor:
     """[..., D] -> [..., D_last]: eq. 21 layer by layer; ``heard`` multiplies by A[M] + I, ``root`` is (D + I)^-1/2.
 
-    ReLU(root y) = root ReLU(y), so that the scaling after one layer and that before the next are one.
+    ReLU(root y) = root ReLU(y), so that the scaling after one layer and that before the next are one where nothing is added between.
     """
     if not matrices:
         return h
+    if initial:
+        return _deep_layers(h, root, matrices, initial, heard)
     h = _scaled(root.to(h.dtype), h)
     for k, matrix in enumerate(matrices):
         h = torch.relu(heard(h) @ matrix)
         h = _scaled((root if k + 1 == len(matrices) else root * root).to(h.dtype), h)  # autocast may have changed it
+    return h
+
+
+def _deep_layers(h: Tensor, root: Tensor, matrices: Sequence[Tensor], initial: float, heard: Callable[[Tensor], Tensor]) -> Tensor:
+    first = h
+    for matrix in matrices:
+        propagated = _scaled(root.to(h.dtype), heard(_scaled(root.to(h.dtype), h)))
+        h = torch.relu(torch.lerp(propagated, first.to(h.dtype), initial) @ matrix)
     return h
 
 
@@ -199,7 +218,7 @@ def _on_blocks(structure: Structure, x: Mapping[str, Tensor], matrices: Sequence
         filled = block.filled.unsqueeze(-1).to(adjacency.dtype)
         total = adjacency.heard(filled, masked=how.degree == "masked")
         root = total.rsqrt() if block.full else torch.where(block.filled.unsqueeze(-1), total, 1.0).rsqrt() * filled
-        outputs.append(_layers(h[k], root, matrices, adjacency.heard))
+        outputs.append(_layers(h[k], root, matrices, how.initial, adjacency.heard))
         roots.append(root)
     y = split_nodes(blocks.unpad(outputs), structure.sizes)
     if not how.return_weights:
@@ -210,9 +229,7 @@ def _on_blocks(structure: Structure, x: Mapping[str, Tensor], matrices: Sequence
 
 
 def _on_edges(backend: EdgeBackend, graph: Structure | Any, x: Mapping[str, Tensor], matrices: Sequence[Tensor], how: _How) -> Any:
-    modalities = graph.spec.modalities if isinstance(graph, Structure) else tuple(x)
-    types = [t for t in _message_types(graph) if t[0] in modalities and t[2] in modalities]
-    edges = EdgeList.of(graph, types, modalities)
+    edges = EdgeList.of_messages(graph, tuple(x))
     h = stack_nodes(x, edges.sources, "x")
     left = _left(edges, graph, how)
     every = how.degree == "full" or how.return_weights or left is None  # else the masked edges need not even be made
@@ -220,17 +237,10 @@ def _on_edges(backend: EdgeBackend, graph: Structure | Any, x: Mapping[str, Tens
     along = messages(backend, edges if rows is None else edges.only(rows))
     full, kept = _edge_weights(along, edges, how, left, rows)
     root = torch.rsqrt(along.total((kept if how.degree == "masked" else full)[:, None]) + 1.0)
-    y = _layers(h, root, matrices, lambda v: along.weigh(v, kept.to(v.dtype)) + v)
+    y = _layers(h, root, matrices, how.initial, lambda v: along.weigh(v, kept.to(v.dtype)) + v)
     if not how.return_weights:
         return split_nodes(y, edges.sources)
     return split_nodes(y, edges.sources), *_propagation(edges, root.squeeze(-1), kept)
-
-
-def _message_types(graph: Structure | Any) -> Sequence[EdgeType]:
-    """``same``, then ``cross``."""
-    if isinstance(graph, Structure):
-        return graph.spec.message_types
-    return sorted((t for t in graph.canonical_etypes if t[1] in ("same", "cross")), key=lambda t: t[1] != "same")
 
 
 def _left(edges: EdgeList, graph: Structure | Any, how: _How) -> Tensor | None:
@@ -283,6 +293,7 @@ def masked_gcn_loop(
     aleph: Tensor | float,
     degree: str,
     gain: float,
+    initial: float = 0.0,
 ) -> Tensor:
     """The definition, edge by edge. Slow on purpose; shares no line with the backends."""
 
@@ -304,5 +315,7 @@ def masked_gcn_loop(
         for j, i, a, m in edges:
             if m:
                 heard[i] = heard[i] + gain * a / ((d[i] + 1) * (d[j] + 1)).sqrt() * rows[j]
+        if initial:
+            heard = [(1 - initial) * row + initial * h[i] for i, row in enumerate(heard)]
         rows = [(row @ w).clamp(min=0) for row in heard]
     return torch.stack(rows)

@@ -14,14 +14,24 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from dgl_merc.graphs import UTTERANCE, Past, Structure
+from dgl_merc.graphs import UTTERANCE, GraphSpec, Past, Structure
 from dgl_merc.graphs.similarity import unit_rows
 from dgl_merc.kernels.dialogue_pairs import hops
 from dgl_merc.kernels.edge_list import split_nodes, stack_nodes
 from dgl_merc.kernels.rules import ArccosWeight, SoftmaxWeight
 from dgl_merc.kernels.semantic_blocks import How, likeness_of_itself, or_none
 
-__all__ = ["alone_newest", "attend_across", "attend_within", "has_past", "hear_relations", "propagate", "refuse"]
+__all__ = [
+    "alone_newest",
+    "attend_across",
+    "attend_within",
+    "has_past",
+    "hear_frequencies",
+    "hear_relations",
+    "propagate",
+    "refuse",
+    "scores_of",
+]
 
 ByModality = Mapping[str, Tensor]
 
@@ -117,28 +127,73 @@ def attend_within(structure: Structure, q: Tensor, k: Tensor, v: Tensor, how: Ho
     return y if bias is None else y + (weights * bias).sum(-1, keepdim=True).to(v.dtype)
 
 
-def propagate(structure: Structure, x: ByModality, matrices: Sequence[Tensor], weight: ArccosWeight) -> dict[str, Tensor]:
+def propagate(
+    structure: Structure, x: ByModality, matrices: Sequence[Tensor], weight: ArccosWeight, initial: float = 0.0
+) -> dict[str, Tensor]:
     """``masked_gcn`` without a mask: modality -> [m, D], m = 1 or 0, to [m, D_last]."""
     spec, past, sizes = structure.spec, _past(structure), structure.sizes
     before, _ = spec.reach(spec.message_types[0])
     h, unit = stack_nodes(x, sizes, "x"), unit_rows(stack_nodes(weight.x, sizes, "weight.x"))
-    kind = torch.tensor([k for k, m in enumerate(sizes) for _ in range(sizes[m])], dtype=torch.int64, device=h.device)
+    kind = _kinds(structure)
     (units, kinds), _ = past.recall(before, unit, kind)
     a, same = weight.of_cosine(unit @ units.T), kind[:, None] == kinds  # [M', n] of the M' modalities that are there
     if isinstance(weight.scale, Tensor) or weight.scale != 1.0:
         a = torch.where(same, a, a * weight.scale)
-    if spec.cross != "dialogue":
-        itself = len(units) - len(unit)  # from here on they are of the newest utterance
-        if spec.cross == "utterance":
-            same[:, itself:] = True
-        a = a * same
+    a = a * _heard(spec, same)
     a.diagonal(len(units) - len(unit)).fill_(1.0)  # + I, in place of what a node would hear of itself
     root = a.sum(1, keepdim=True).rsqrt().to(h.dtype)
-    h = root * h if matrices else h
-    for k, matrix in enumerate(matrices):
-        (rows,), _ = past.recall(before, h)
-        h = (root if k + 1 == len(matrices) else root * root) * torch.relu(a.to(h.dtype) @ rows @ matrix)
+    first = h
+    for matrix in matrices:
+        (rows,), _ = past.recall(before, root.to(h.dtype) * h)
+        propagated = root.to(h.dtype) * (a.to(h.dtype) @ rows)
+        h = torch.relu((torch.lerp(propagated, first.to(h.dtype), initial) if initial else propagated) @ matrix)
     return split_nodes(h, sizes)
+
+
+def _kinds(structure: Structure) -> Tensor:
+    """[M'] which modality each node of the newest utterance is of."""
+    return structure.presence[0].nonzero()[:, 0]
+
+
+def _heard(spec: GraphSpec, same: Tensor) -> Tensor:
+    """[M', n] whether each node of the newest utterance hears each recalled one, itself included.
+
+    Args:
+        spec: who is connected.
+        same: [M', n] whether the two are of one modality; the last M' recalled are the newest utterance's own.
+    """
+    if spec.cross == "dialogue":
+        return torch.ones_like(same)
+    if spec.cross == "none":
+        return same
+    own = torch.arange(same.shape[1], device=same.device) >= same.shape[1] - same.shape[0]
+    return same | own
+
+
+def scores_of(h: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+    """``frequency_gcn``'s g . [h_i, h_j] in two parts, of float32 at least: [..., D] and [2, D] to [...] of i and [...] of j."""
+    wide = torch.promote_types(h.dtype, torch.float32)
+    with torch.autocast(h.device.type, enabled=False):
+        both = h.to(wide) @ vector.to(wide).T
+    return both[..., 0], both[..., 1]
+
+
+def hear_frequencies(structure: Structure, x: ByModality, vectors: Sequence[Tensor]) -> dict[str, Tensor]:
+    """``frequency_gcn``: modality -> [m, D], m = 1 or 0, to the same."""
+    spec, past = structure.spec, _past(structure)
+    before, _ = spec.reach(spec.message_types[0])
+    h, kind = stack_nodes(x, structure.sizes, "x"), _kinds(structure)
+    (kinds,), _ = past.recall(before, kind)
+    heard = _heard(spec, kind[:, None] == kinds).to(torch.promote_types(h.dtype, torch.float32))
+    heard.diagonal(len(kinds) - len(kind)).fill_(0.0)  # nobody hears itself
+    root = heard.sum(1).clamp_min(1.0).rsqrt()
+    (roots,), _ = past.recall(before, root)
+    scale = heard * root[:, None] * roots
+    for vector in vectors:
+        (rows,), _ = past.recall(before, h)
+        own, of_rows = scores_of(h, vector)[0], scores_of(rows, vector)[1]
+        h = h + (torch.tanh(own[:, None] + of_rows) * scale).to(h.dtype) @ rows
+    return split_nodes(h, structure.sizes)
 
 
 def hear_relations(

@@ -3,12 +3,15 @@
 from dgl_merc.layers.attention_filter import AttentionFilter, AttentionFilterOptions
 from dgl_merc.layers.context_encoder import ContextEncoder, ContextEncoderOptions
 from dgl_merc.layers.cross_modal_attention import CrossModalAttention, CrossModalAttentionOptions
+from dgl_merc.layers.deep_gcn import DeepGCN, DeepGCNOptions
 from dgl_merc.layers.dialogue_attention import DialogueAttention
 from dgl_merc.layers.dialogue_graph import DialogueGraph, DialogueGraphOptions
 from dgl_merc.layers.distribution_encoder import DistributionEncoder, DistributionEncoderOptions, Gaussian
 from dgl_merc.layers.dropout import Dropout
+from dgl_merc.layers.frequency_gcn import FrequencyGCN
 from dgl_merc.layers.fusion import beside
 from dgl_merc.layers.gated_update import GatedUpdate
+from dgl_merc.layers.hypergraph import HypergraphConvolutions
 from dgl_merc.layers.masked_gcn import Fused, MaskedGCN, MaskedGCNOptions
 from dgl_merc.layers.memory import Memory, Recall
 from dgl_merc.layers.party_recurrence import PartyRecurrence
@@ -26,15 +29,19 @@ __all__ = [
     "ContextEncoderOptions",
     "CrossModalAttention",
     "CrossModalAttentionOptions",
+    "DeepGCN",
+    "DeepGCNOptions",
     "DialogueAttention",
     "DialogueGraph",
     "DialogueGraphOptions",
     "DistributionEncoder",
     "DistributionEncoderOptions",
     "Dropout",
+    "FrequencyGCN",
     "Fused",
     "GatedUpdate",
     "Gaussian",
+    "HypergraphConvolutions",
     "MaskedGCN",
     "MaskedGCNOptions",
     "Memory",

@@ -5,11 +5,12 @@
 The print leaves open how many networks there are. ``hears="own"``: one per modality, over the utterances that have it; one without is
 skipped: it has no row, and the network goes on to the next that has one. ``hears="all"``: one that hears the modalities of every utterance
 side by side, zeros where one is absent (an utterance without any is a step with zeros: that somebody spoke); a modality's context is what
-it says at the utterances that have it.
+it says at the utterances that have it. ``hears="text"`` is the encoder of MMGCN and M3NET: one network over text, and of the other
+modalities a linear map, X^c_m = X^r_m W_m, whose context is the graph's alone.
 
     H = LSTM(Z),   Z = X^r W_in            W_in only with an input width
     S = LSTM'([H, Z] along each speaker's own turns)            only with ``speaker_context``, which is ours and not the paper's
-    X^c_m = [H, S, Z_m] W_m            Z_m only with an input width
+    X^c_m = [H, S, Z_m] W_m            Z_m only with an input width, or where no network hears m
 
 SGRNet has a GRU per modality whose state is the encoding as it is (``cell="gru"``, ``projected=False``: X^c_m = H).
 
@@ -39,7 +40,8 @@ class ContextEncoderOptions:
     """Readings of eq. 2. P: the value of the papers' print; D: the default.
 
     Attributes:
-        hears: P, D ``"own"``: a network per modality; ``"all"``: one for all modalities of an utterance.
+        hears: P, D ``"own"``: a network per modality; ``"all"``: one for all modalities of an utterance; ``"text"``: one for text, while
+            the others are only mapped.
         bidirectional: P False: the print says LSTM, direction unsaid; D True. Off where the spec is causal.
         layers: stacked in each network.
         input_dim: raw features are first projected to so many; 0: not at all.
@@ -49,7 +51,7 @@ class ContextEncoderOptions:
         projected: through W_m; SGRNet's P False.
     """
 
-    hears: Literal["own", "all"] = "own"
+    hears: Literal["own", "all", "text"] = "own"
     bidirectional: bool = True
     layers: int = 1
     input_dim: int = 0
@@ -67,6 +69,8 @@ class ContextEncoderOptions:
             raise ValueError(f"input_dropout must be from 0 to 1, found {self.input_dropout}")
         if not self.projected and (self.input_dim or self.speaker_context):
             raise ValueError("projected must be True with input_dim or speaker_context, whose parts W_m puts together")
+        if not self.projected and self.hears == "text":
+            raise ValueError("projected must be True with hears = text: W_m is all that other modalities have")
 
 
 class ContextEncoder(nn.Module):
@@ -95,16 +99,17 @@ class ContextEncoder(nn.Module):
         hidden = max(dim // 2, 1) if both else dim
         self.inputs = nn.ModuleDict({m: nn.Linear(w, o.input_dim) for m, w in widths.items() if o.input_dim})
         raw = {m: o.input_dim or w for m, w in widths.items()}
-        heard = {UTTERANCE: sum(raw.values())} if o.hears == "all" else raw
+        heard = {UTTERANCE: sum(raw.values())} if o.hears == "all" else {m: w for m, w in raw.items() if o.hears == "own" or m == "text"}
         self.networks = nn.ModuleDict({n: Recurrent(o.cell, w, hidden, layers=o.layers, bidirectional=both) for n, w in heard.items()})
         width = hidden * (1 + both)
         self.turns = nn.ModuleDict(
             {n: Recurrent(o.cell, width + w, hidden, bidirectional=both) for n, w in heard.items() if o.speaker_context}
         )
         total = width * (1 + o.speaker_context) + o.input_dim
+        totals = {m: total if o.hears == "all" or m in heard else raw[m] for m in widths}
         if not o.projected and width != dim:
             raise ValueError(f"context.projected must be True for an odd width in two directions, found {dim}")
-        self.projections = nn.ModuleDict({m: nn.Linear(total, dim) for m in widths if o.projected})
+        self.projections = nn.ModuleDict({m: nn.Linear(w, dim) for m, w in totals.items() if o.projected})
         self.input_dropout, self.dropout = Dropout(o.input_dropout), Dropout(dropout)
 
     def forward(self, structure: Structure, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -112,13 +117,14 @@ class ContextEncoder(nn.Module):
         inputs = {m: self.input_dropout(rows) for m, rows in x.items()}
         if self.inputs:
             inputs = {m: self.inputs[m](rows) for m, rows in inputs.items()}
-        heard = {UTTERANCE: beside(structure, inputs)} if self.options.hears == "all" else inputs
-        hidden = {n: self._context(structure, n, rows) for n, rows in heard.items()}
+        heard = {UTTERANCE: beside(structure, inputs)} if UTTERANCE in self.networks else inputs
+        hidden = {n: self._context(structure, n, heard[n]) for n in self.networks}
         encoded = {}
         for m, rows in inputs.items():
-            context = at_nodes(structure, m, hidden[UTTERANCE]) if self.options.hears == "all" else hidden[m]
-            context = torch.cat([context, rows], dim=-1) if self.inputs else context
-            encoded[m] = self.dropout(self.projections[m](context) if self.projections else context)
+            network = UTTERANCE if UTTERANCE in hidden else m
+            context = [at_nodes(structure, m, hidden[network])] if network in hidden else []
+            parts = torch.cat([*context, rows], dim=-1) if self.inputs or not context else context[0]
+            encoded[m] = self.dropout(self.projections[m](parts) if self.projections else parts)
         return encoded
 
     def _context(self, structure: Structure, node_type: str, x: Tensor) -> Tensor:

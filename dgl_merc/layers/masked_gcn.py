@@ -22,7 +22,7 @@ from dgl_merc.kernels.masked_gcn import Backend, Degree
 from dgl_merc.layers.probe import Probe, Seen, probed
 from dgl_merc.settings import check_choices
 
-__all__ = ["Fused", "MaskedGCN", "MaskedGCNOptions"]
+__all__ = ["Fused", "MaskedGCN", "MaskedGCNOptions", "note_likeness"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class MaskedGCN(nn.Module):
             kept = split_nodes(mask.kept_nodes(mask.words(structure, list(structure.sizes))), structure.sizes)
             masked = {m: ~left for m, left in kept.items()}
             shown = {m: torch.where(kept[m][:, None], v, self.token.to(v.dtype)) for m, v in x.items()}
+        weight = ArccosWeight(x, self.aleph)
         nodes: dict[str, Tensor] = probed(
             probe,
             "graph",
@@ -118,14 +119,19 @@ class MaskedGCN(nn.Module):
             structure,
             shown,
             list(self.matrices),
-            weight=ArccosWeight(x, self.aleph),
+            weight=weight,
             mask=None if self.options.mask == "nodes" else mask,
             degree=self.options.degree,
             rescale=self.options.rescale and mask is not None and self.options.mask != "nodes",
             backend=self.backend,
         )
-        if probe is not None and probe.seen is not None:
-            types = structure.spec.message_types
-            likeness = {t: similarity_along(structure, t, x[t[0]], x[t[2]]) * (self.aleph if t[1] == "cross" else 1.0) for t in types}
-            probe.seen["likeness"] = Seen(structure, likeness)
+        note_likeness(probe, structure, weight)
         return Fused(nodes, shown, masked)
+
+
+def note_likeness(probe: Probe | None, structure: Structure, weight: ArccosWeight) -> None:
+    """Tell a probe the weights of 17 and 18 themselves, of which P is made: its part ``likeness``."""
+    if probe is None or probe.seen is None:
+        return
+    likeness = {t: similarity_along(structure, t, weight.x[t[0]], weight.x[t[2]]) for t in structure.spec.message_types}
+    probe.seen["likeness"] = Seen(structure, {t: w * (weight.scale if t[1] == "cross" else 1.0) for t, w in likeness.items()})

@@ -9,7 +9,9 @@ from dgl_merc.models.bilstm import BiLSTM, BiLSTMOptions
 from dgl_merc.models.dialoguegcn import DialogueGCN, DialogueGCNOptions
 from dgl_merc.models.dialoguernn import DialogueRNN, DialogueRNNOptions
 from dgl_merc.models.linear import Logistic, LogisticOptions, Majority, MajorityOptions
+from dgl_merc.models.m3net import M3Net, M3NetOptions
 from dgl_merc.models.mglra import MGLRA, MGLRAOptions
+from dgl_merc.models.mmgcn import MMGCN, MMGCNOptions
 from dgl_merc.models.sgrnet import SGRNet, SGRNetOptions
 from dgl_merc.models.transformer import Transformer, TransformerOptions
 
@@ -21,7 +23,9 @@ MODELS: dict[str, tuple[type[Model], type[Any]]] = {
     "majority": (Majority, MajorityOptions),
     "dialoguegcn": (DialogueGCN, DialogueGCNOptions),
     "dialoguernn": (DialogueRNN, DialogueRNNOptions),
+    "m3net": (M3Net, M3NetOptions),
     "mglra": (MGLRA, MGLRAOptions),
+    "mmgcn": (MMGCN, MMGCNOptions),
     "sgrnet": (SGRNet, SGRNetOptions),
     "transformer": (Transformer, TransformerOptions),
 }

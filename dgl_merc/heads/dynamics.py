@@ -1,6 +1,6 @@
 """Emotion dynamics as a second opinion: what each turn shows by itself, heard in the conversation, beside what a graph model says.
 
-    b_u   = sum over the modalities m that u has of W_m dropout(x_um) + a_m           the evidence of an utterance alone
+    b_u   = sum over the modalities m that u has of W_m dropout(x_um) 384 / D + a_m   the evidence of an utterance alone, D features in all
     T     = softmax over e of A[own, e] + B[other, e]                                inertia A and contagion B
     c_u   = emotion_dynamics(b, T)                                                   what the conversation says of u
     q_u   = softmax(b_u + c_u)                                                       the second opinion
@@ -36,6 +36,7 @@ from dgl_merc.losses.processes import mean
 __all__ = ["DynamicsOptions", "EmotionDynamics", "Opinion"]
 
 _GAIN = 4.0  # of A and B: a learning rate that suits a network would hardly move them
+_WIDTH = 384  # of features at which W's learning rate is the network's; of fewer, each must say more
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class DynamicsOptions:
     """
 
     share: float = 0.0
-    dropout: float = 0.3
+    dropout: float = 0.1
     speakers: int = 3
     transitions: float = 0.3
 
@@ -90,11 +91,13 @@ class EmotionDynamics(nn.Module):
         super().__init__()
         self.options, self.outputs = options, outputs
         self.evidence = nn.Linear(sum(widths.values()), outputs, bias=False)
+        self.scale = _WIDTH / sum(widths.values())
         self.presence = nn.Parameter(torch.zeros(len(widths), outputs))
         self.inertia = nn.Parameter(torch.zeros(outputs + 1, outputs))
         self.contagion = nn.Parameter(torch.zeros(outputs + 1, outputs))
         self.frequency = nn.Parameter(torch.zeros(outputs))
         self.dropout = Dropout(options.dropout)
+        nn.init.zeros_(self.evidence.weight)
         nn.init.eye_(self.inertia.data).div_(_GAIN)  # an emotion is more likely to stay
 
     @classmethod
@@ -117,7 +120,7 @@ class EmotionDynamics(nn.Module):
             labels: [U], -1 = unlabelled; for the losses.
         """
         x = beside(structure, features)
-        b = self.evidence(self.dropout(x)) + structure.presence.to(x) @ self.presence
+        b = self.scale * self.evidence(self.dropout(x)) + structure.presence.to(x) @ self.presence
         transition = self.transition
         q = b + emotion_dynamics(structure, b, transition, speakers=self.options.speakers)
         if not self.training:

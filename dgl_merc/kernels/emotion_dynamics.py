@@ -216,19 +216,24 @@ class _Hear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """The same two passes the other way."""
-        log_b, log_t, share, *kept = ctx.saved_tensors
-        turns, steps = ctx.turns, len(ctx.turns.who)
-        turned, f, s, *both, joint = (kept[k : k + steps] for k in range(0, len(kept), steps))
-        chain = _Chain(log_t, turns.speakers)
-        by_t, by_share = torch.zeros_like(chain.mix), gradients[0] / share.clamp_min(_least(share)) - gradients[0].sum(-1, keepdim=True)
-        asked = turns.lay(torch.where(share > _least(share), by_share, 0), 0.0)
-        m = [x * y for x, y in zip(joint, asked, strict=True)]
-        by_b = turns.pick(_of_forward(chain, turns, m, turned, f, s, by_t))
-        if both:
-            g, h = both
-            by_b = by_b + turns.pick(_of_backward(chain, turns, m, g, h, by_t))
-        by_t = (by_t * chain.mix).permute(2, 0, 1)[:, :, :-1]
-        return by_b * (log_b >= _floor(log_b)), by_t * (log_t >= _floor(log_t)), None, None
+        with torch.autocast(gradients[0].device.type, enabled=False):  # it may be on here, too
+            return *_told(ctx.turns, gradients[0], *ctx.saved_tensors), None, None
+
+
+def _told(turns: _Turns, gradient: Tensor, log_b: Tensor, log_t: Tensor, share: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the evidence and T, of that of log c."""
+    steps = len(turns.who)
+    turned, f, s, *both, joint = (kept[k : k + steps] for k in range(0, len(kept), steps))
+    chain, least = _Chain(log_t, turns.speakers), _least(share)
+    by_share = torch.where(share > least, gradient / share.clamp_min(least) - gradient.sum(-1, keepdim=True), 0)
+    m = [x * y for x, y in zip(joint, turns.lay(by_share, 0.0), strict=True)]
+    by_t = torch.zeros_like(chain.mix)
+    by_b = turns.pick(_of_forward(chain, turns, m, turned, f, s, by_t))
+    if both:
+        g, h = both
+        by_b = by_b + turns.pick(_of_backward(chain, turns, m, g, h, by_t))
+    by_t = (by_t * chain.mix).permute(2, 0, 1)[:, :, :-1]
+    return by_b * (log_b >= _floor(log_b)), by_t * (log_t >= _floor(log_t))
 
 
 def _forward(chain: _Chain, turns: _Turns, b: Steps) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

@@ -29,6 +29,7 @@ def head_for(options: DynamicsOptions = HALF, *, random: bool = True) -> Emotion
     if random:
         for k, p in enumerate(made.parameters()):
             p.data = normal(*p.shape, seed=40 + k) / 2
+        made.evidence.weight.data /= made.scale
     return made
 
 
@@ -46,7 +47,8 @@ def evidence_by_hand(head: EmotionDynamics, s: Structure, x: dict[str, Tensor]) 
         b = torch.zeros(CLASSES, dtype=torch.float64)
         for k, m in enumerate(M2):
             if there[k]:
-                b = b + head.evidence.weight[:, k * WIDTH : (k + 1) * WIDTH] @ x[m][seen[m]] + head.presence[k]
+                w = 384 / (WIDTH * len(M2)) * head.evidence.weight[:, k * WIDTH : (k + 1) * WIDTH]
+                b = b + w @ x[m][seen[m]] + head.presence[k]
                 seen[m] += 1
         rows.append(b)
     return torch.stack(rows)

@@ -50,6 +50,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "restart_growth": ("schedule=restarts", "restart_epochs=1", "restart_growth=2"),
     "warmup_steps": ("warmup_steps=5",),
     "batch_size": ("batch_size=5",),
+    "batch_utterances": ("batch_utterances=10",),
     "max_epochs": ("max_epochs=4",),
     "max_steps": ("max_steps=4",),
     "eval_every": ("eval_every=2",),

@@ -35,7 +35,7 @@ from dgl_merc.losses.processes import total
 from dgl_merc.models import Model
 from dgl_merc.training.checkpoint import Checkpoint
 from dgl_merc.training.data import Batch, DialogueData, Flags, Numbers, draw_drops
-from dgl_merc.training.optimisation import average_model, learning_rate, make_optimiser, set_learning_rate
+from dgl_merc.training.optimisation import average_model, batch_size, learning_rate, make_optimiser, set_learning_rate
 from dgl_merc.training.prediction import predict
 from dgl_merc.training.processes import ALONE, Processes
 from dgl_merc.training.settings import TrainingSettings
@@ -135,7 +135,8 @@ class Trainer:
         _rows_of(data, dev, "dev", data.labels >= 0)
         self.model, self.data, self.training, self.dev, self.settings = model, data, training, dev, settings
         self.seed, self.device, self.checkpoint, self.on_look, self.processes = seed, device, checkpoint, on_look, processes
-        self.steps_per_epoch = 1 if model.solved else -(-len(training) // settings.batch_size)
+        self.batch_size = batch_size(settings, int(trained.sum()) / len(training))
+        self.steps_per_epoch = 1 if model.solved else -(-len(training) // self.batch_size)
         self.optimiser = make_optimiser(model.parameters(), settings)
         self.averaged = average_model(model, settings)
         self.forward = processes.forward(model, settings.precision, device)
@@ -183,7 +184,7 @@ class Trainer:
     def _descend(self) -> None:
         """Gradient steps to the end."""
         order = np.random.default_rng(np.random.SeedSequence([self.seed, 1]))
-        done, begun, size = 0, time.perf_counter(), self.settings.batch_size
+        done, begun, size = 0, time.perf_counter(), self.batch_size
         while not self._finished():
             dialogues = order.permutation(self.training)
             done += self.steps_per_epoch

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_m
 
 from dgl_merc.training.settings import TrainingSettings
 
-__all__ = ["average_model", "learning_rate", "make_optimiser", "set_learning_rate"]
+__all__ = ["average_model", "batch_size", "learning_rate", "make_optimiser", "set_learning_rate"]
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 _Update = Callable[[_Tensors, _Tensors, Tensor | int], None]
@@ -59,6 +59,21 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """The rate of every group of parameters, from the next step on."""
     for group in optimiser.param_groups:
         group["lr"] = rate
+
+
+def batch_size(settings: TrainingSettings, length: float) -> int:
+    """Dialogues per step.
+
+    Args:
+        settings: ``batch_size``, ``batch_utterances``.
+        length: mean utterances of a training dialogue.
+
+    >>> batch_size(TrainingSettings(batch_utterances=400), 9.6), batch_size(TrainingSettings(batch_utterances=400), 48)
+    (32, 8)
+    """
+    if not settings.batch_utterances:
+        return settings.batch_size
+    return max(1, min(settings.batch_size, round(settings.batch_utterances / length)))
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:

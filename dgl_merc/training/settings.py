@@ -88,8 +88,9 @@ class GraphSettings:
 class TrainingSettings:
     """How a model is trained: the same for every model.
 
-    A model that is solved (``logistic``, ``majority``) takes no steps. It keeps within every limit (``batch_size``, ``max_epochs``,
-    ``max_steps``, ``eval_every``, ``patience``) by itself, heeds ``class_weights``, and every other setting must have its default here.
+    A model that is solved (``logistic``, ``majority``) takes no steps. It keeps within every limit (``batch_size``,
+    ``batch_utterances``, ``max_epochs``, ``max_steps``, ``eval_every``, ``patience``) by itself, heeds ``class_weights``, and every other
+    setting must have its default here.
 
     Attributes:
         lr: learning rate of Adam, the highest of its schedule.
@@ -102,7 +103,9 @@ class TrainingSettings:
         restart_epochs: length of the first cycle of ``restarts``.
         restart_growth: each later cycle is so many times as long.
         warmup_steps: over the first steps the rate grows linearly to its schedule's; 0: none.
-        batch_size: dialogues per step, of all processes together.
+        batch_size: dialogues per step, of all processes together; at most, where ``batch_utterances`` says so.
+        batch_utterances: if not 0, a step has only so many dialogues as hold about so many utterances, at the training split's mean length:
+            few long dialogues then make as many steps as many short ones of as many utterances.
         max_epochs: at most so many passes over the training split.
         max_steps: if not 0, train for at most so many steps instead of epochs.
         eval_every: steps between two looks at dev; 0: after every epoch.
@@ -129,6 +132,7 @@ class TrainingSettings:
     restart_growth: int = 1
     warmup_steps: int = 0
     batch_size: int = 32
+    batch_utterances: int = 0
     max_epochs: int = 60
     max_steps: int = 0
     eval_every: int = 0
@@ -148,7 +152,17 @@ class TrainingSettings:
         for name in ("lr", "batch_size", "max_epochs", "patience", "restart_epochs", "restart_growth"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be greater than 0 and finite, found {getattr(self, name)}")
-        for name in ("weight_decay", "clip", "lr_min", "warmup_steps", "max_steps", "eval_every", "focal", "averaging_from"):
+        for name in (
+            "weight_decay",
+            "clip",
+            "lr_min",
+            "warmup_steps",
+            "max_steps",
+            "eval_every",
+            "batch_utterances",
+            "focal",
+            "averaging_from",
+        ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be at least 0 and finite, found {getattr(self, name)}")
         for name in ("label_smoothing", "averaging_decay", "modality_dropout"):
@@ -160,7 +174,7 @@ class TrainingSettings:
 
 _OF_CLASSES = {"class_weights": "none", "focal": 0.0, "label_smoothing": 0.0}
 """Settings of a loss of classes, and their values that change nothing."""
-_WHERE_SOLVED = {"class_weights", "batch_size", "max_epochs", "max_steps", "eval_every", "patience"}
+_WHERE_SOLVED = {"class_weights", "batch_size", "batch_utterances", "max_epochs", "max_steps", "eval_every", "patience"}
 """Settings that a model which is solved heeds, or keeps within by itself."""
 
 

@@ -225,7 +225,8 @@ def _told(turns: _Turns, gradient: Tensor, log_b: Tensor, log_t: Tensor, share: 
     steps = len(turns.who)
     turned, f, s, *both, joint = (kept[k : k + steps] for k in range(0, len(kept), steps))
     chain, least = _Chain(log_t, turns.speakers), _least(share)
-    by_share = torch.where(share > least, gradient / share.clamp_min(least) - gradient.sum(-1, keepdim=True), 0)
+    gradient = gradient * (share > least)
+    by_share = gradient / share.clamp_min(least) - gradient.sum(-1, keepdim=True)
     m = [x * y for x, y in zip(joint, turns.lay(by_share, 0.0), strict=True)]
     by_t = torch.zeros_like(chain.mix)
     by_b = turns.pick(_of_forward(chain, turns, m, turned, f, s, by_t))

@@ -119,6 +119,15 @@ def test_the_loss_is_the_sum_of_three(causal):
         assert theirs.abs().max() > 1e-4
 
 
+def test_the_loss_of_the_transition_forgets_as_the_kernel_does():
+    s, labels = Structure.of([4], GraphSpec(("text",)), speakers=[0, 1, 2, 0]), torch.tensor([1, 0, 2, 2])
+    for speakers, own in ((2, CLASSES), (3, 1)):
+        head = head_for(replace(HALF, speakers=speakers))
+        t = head.transition
+        moves = [(CLASSES, CLASSES, 1), (CLASSES, 1, 0), (CLASSES, 0, 2), (own, 2, 2)]
+        torch.testing.assert_close(head._surprise(s, labels, t), -sum(t[move] for move in moves) / 4, rtol=0, atol=1e-12)
+
+
 def test_a_model_s_own_logits_learn_nothing_from_it():
     s, x, logits, labels = talk()
     logits.requires_grad_()

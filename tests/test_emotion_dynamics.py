@@ -220,6 +220,10 @@ def test_what_is_as_unlikely_as_can_be_has_no_gradient():
         assert not of_t[range(2), :, [1, 0]].any(), "-60 is as good as -50"
         assert of_t[2, 2, 1].item() == pytest.approx(float(sure < 43), abs=0.01)
         assert sure < 43 or not (of_x.any() or of_t.any())
+    x = torch.tensor([[0.0, 0.0], [60.0, 0.0]], requires_grad=True)  # for the second at 0 the one is as bad as the other
+    y = emotion_dynamics(talk([[0, 0]]), x, stays.index_fill(0, torch.tensor(2), 0.0))
+    assert y[0, 1].item() == pytest.approx(-43.0, abs=0.1)
+    assert not torch.autograd.grad(y[0, 1], x)[0][1, 1], "0 beside 60 is as good as 10"
 
 
 @pytest.mark.parametrize("speakers", [1, 3])

@@ -174,6 +174,7 @@ def test_in_bfloat16_and_under_autocast_it_computes_in_float32():
         assert torch.equal(got, want)
         got.square().sum().backward()
     assert (x.grad.dtype, t.grad.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(emotion_dynamics(s, evidence.double(), transition), emotion_dynamics(s, evidence.double(), transition.double()))
     assert t.grad.abs().max() > 1e-3
 
 
@@ -188,6 +189,7 @@ def test_what_is_certain_or_contradicts_itself_is_finite(dtype, causal):
     for x, t in ((sure, never), (-sure, never), (sure, normal(4, 4, 3, seed=23).to(dtype)), (normal(80, 3, seed=24).to(dtype), never)):
         x, t = x.clone().requires_grad_(), t.clone().requires_grad_()
         y = emotion_dynamics(s, x, t)
+        assert torch.isfinite(y).all()
         torch.testing.assert_close(y.exp().sum(-1), torch.ones(80, dtype=dtype))
         for gradient in torch.autograd.grad(y.sum() - 9 * y[:, 0].sum(), (x, t)):
             assert torch.isfinite(gradient).all()
@@ -202,6 +204,26 @@ def test_contradictions_are_outweighed():
     assert (sure + heard).argmax(1).tolist() == [1, 0, 0, 0, 0], "one sure turn is an exception, for all that stays"
     weak = torch.tensor([[0.0, 5.0], [3.0, 0.0], [3.0, 0.0]])
     assert (weak + emotion_dynamics(talk([[0] * 3]), weak, stays)).argmax(1).tolist() == [0, 0, 0]
+
+
+def test_what_is_as_unlikely_as_can_be_has_no_gradient():
+    """Of float32: a log likelihood of -44 beside the greatest; and of two such, a share of e^-71."""
+    stays = torch.full((3, 3, 2), -60.0)
+    stays[range(2), :, range(2)] = 0.0
+    stays[2] = torch.tensor([0.0, -30.0])
+    for sure, least in ((30.0, -60.0), (60.0, -71.4)):
+        x, t = torch.tensor([[0.0, 0.0], [sure, 0.0]], requires_grad=True), stays.clone().requires_grad_()
+        y = emotion_dynamics(talk([[0, 0]]), x, t)
+        assert y[0, 1].item() == pytest.approx(max(least, -30 - min(sure, 43.7)), abs=0.1)
+        of_x, of_t = torch.autograd.grad(y[0, 1], (x, t))
+        assert of_x[1, 1].item() == pytest.approx(float(sure < 43), abs=0.01)
+        assert not of_t[range(2), :, [1, 0]].any(), "-60 is as good as -50"
+        assert of_t[2, 2, 1].item() == pytest.approx(float(sure < 43), abs=0.01)
+        assert sure < 43 or not (of_x.any() or of_t.any())
+    x = torch.tensor([[0.0, 0.0], [60.0, 0.0]], requires_grad=True)  # for the second at 0 the one is as bad as the other
+    y = emotion_dynamics(talk([[0, 0]]), x, stays.index_fill(0, torch.tensor(2), 0.0))
+    assert y[0, 1].item() == pytest.approx(-43.0, abs=0.1)
+    assert not torch.autograd.grad(y[0, 1], x)[0][1, 1], "0 beside 60 is as good as 10"
 
 
 @pytest.mark.parametrize("speakers", [1, 3])
@@ -239,7 +261,7 @@ def test_says_what_does_not_fit():
 def test_a_stream_is_told_what_the_dialogue_is_told(speakers):
     who = [0, 1, 0, 2, 3, 3, 0, 4, 1, 5, 2, 0, 1, 0, 6, 6, 5]
     s = talk([who], causal=True)
-    evidence, transition, past, states = 3 * normal(len(who), 3, seed=27), normal(4, 4, 3, seed=28), Past(2), []
+    evidence, transition, past, states = 3 * normal(len(who), 3, seed=27) + 800, normal(4, 4, 3, seed=28) + 800, Past(2), []
     want = emotion_dynamics(s, evidence, transition, speakers=speakers)
     for u in range(len(who)):
         for row in ((u + 1) % len(who), u):  # another first, which is not kept

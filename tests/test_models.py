@@ -42,7 +42,6 @@ WIDTHS = {"text": 5, "audio": 3}
 CLASSES = 4
 
 SMALL = CrossModalAttentionOptions(heads=2, head_dim=3)
-DYNAMICS = DynamicsOptions(share=0.5)
 PRINTED = CrossModalAttentionOptions(2, 3, scaled=False, projections="shared")
 CASES: dict[str, tuple[str, Any]] = {
     "bilstm": ("bilstm", BiLSTMOptions(hidden=6, dropout=0.3)),
@@ -135,24 +134,9 @@ CASES: dict[str, tuple[str, Any]] = {
         ),
     ),
     "transformer": ("transformer", TransformerOptions(dim=6, heads=2, feed_forward=9)),
-    "mglra, dynamics": (
-        "mglra",
-        MGLRAOptions(dim=6, dropout=0.3, attention=SMALL, gcn=MaskedGCNOptions(mask="both"), reconstruction=0.5, dynamics=DYNAMICS),
-    ),
-    "sgrnet, dynamics": (
-        "sgrnet",
-        SGRNetOptions(
-            8,
-            6,
-            dropout=0.3,
-            distribution=DistributionEncoderOptions(2),
-            fusion=UncertaintyFusionOptions(heads=2, head_dim=3),
-            alignment=AlignmentOptions(prototypes=7),
-            dynamics=DYNAMICS,
-        ),
-    ),
     "mglra, no graph": ("mglra", MGLRAOptions(dim=6, attention=SMALL, fusion="none")),
 }
+CASES |= {f"{m}, dynamics": (m, replace(CASES[m][1], dynamics=DynamicsOptions(share=0.5))) for m in ("mglra", "sgrnet")}
 SPECS = {"utterance": GraphSpec(M2), "dialogue": GraphSpec(M2, cross="dialogue"), "window": GraphSpec(M2, window=2, cross="dialogue")}
 
 HEARING = [case for case, (name, _) in CASES.items() if not MODELS[name][0].solved]

@@ -1,7 +1,7 @@
 """Emotion dynamics as a second opinion: what each turn shows by itself, heard in the conversation, beside what a graph model says.
 
     b_u   = sum over the modalities m that u has of W_m dropout(x_um) 384 / D + a_m   the evidence of an utterance alone, D features in all
-    T     = softmax over e of A[own, e] + B[other, e]                                inertia A and contagion B
+    T     = softmax over e of 4 (A[own, e] + B[other, e])                            inertia A and contagion B
     c_u   = emotion_dynamics(b, T)                                                   what the conversation says of u
     q_u   = softmax(b_u + c_u)                                                       the second opinion
     log p_u = (1 - share) log softmax(logits_u) + share log q_u + constant            a product of experts (Hinton 2002)

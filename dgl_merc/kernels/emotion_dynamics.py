@@ -15,7 +15,7 @@ It is the chain of a conditional random field (Lafferty et al. 2001), of second 
 AAAI 2019) name inertia and influence of others as what moves emotions in a conversation. It is ours, and in neither of the two papers.
 
 Gradients are the same two passes the other way, for derivatives by logarithms, which are no greater than the cotangents' sum, however
-unlikely a state is. With d of the loss, and m_t = f_t g_t dc_t, what a turn's states have of it:
+unlikely a state is. With d of the loss, and m_t = f_t g_t dc_t, what a turn's states have of it directly:
 
     d log s_{t-1} = s_{t-1} (the transposed step of (d log s_t + m_t) / f_t)          d log b_t = d log s_t + d log h_t, summed
     d log h_t     = h_t (the step of (d log h_{t-1} + m_{t-1}) / g_{t-1})             d log T: their products at each step, times T
@@ -225,7 +225,8 @@ def _told(turns: _Turns, gradient: Tensor, log_b: Tensor, log_t: Tensor, share: 
     steps = len(turns.who)
     turned, f, s, *both, joint = (kept[k : k + steps] for k in range(0, len(kept), steps))
     chain, least = _Chain(log_t, turns.speakers), _least(share)
-    by_share = torch.where(share > least, gradient / share.clamp_min(least) - gradient.sum(-1, keepdim=True), 0)
+    gradient = gradient * (share > least)
+    by_share = gradient / share.clamp_min(least) - gradient.sum(-1, keepdim=True)
     m = [x * y for x, y in zip(joint, turns.lay(by_share, 0.0), strict=True)]
     by_t = torch.zeros_like(chain.mix)
     by_b = turns.pick(_of_forward(chain, turns, m, turned, f, s, by_t))
@@ -247,7 +248,10 @@ def _forward(chain: _Chain, turns: _Turns, b: Steps) -> tuple[list[Tensor], list
 
 
 def _backward(chain: _Chain, turns: _Turns, b: Steps, f: Steps) -> tuple[list[Tensor], list[Tensor]]:
-    """Of every step g, which is 1 at a dialogue's last turn and beyond it, and h, which is 0 where no state can be."""
+    """Of every step g, which is 1 at a dialogue's last turn and beyond it, and h.
+
+    h is 0 for states that can't be: they might explain what comes better, and crowd out the others as their sum is scaled.
+    """
     g, h = [torch.ones_like(f[0])], list[Tensor]()
     for t in range(len(b) - 1, -1, -1):
         h.append(_scaled((g[-1] * b[t]).mul_(f[t].sign())))

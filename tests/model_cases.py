@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dgl_merc.graphs import GraphSpec, Structure
+from dgl_merc.heads import DynamicsOptions
 from dgl_merc.layers import (
     AttentionFilterOptions,
     ContextEncoderOptions,
@@ -37,6 +38,7 @@ WIDTHS = {"text": 5, "audio": 3}
 CLASSES = 4
 
 SMALL = CrossModalAttentionOptions(heads=2, head_dim=3)
+DYNAMICS = DynamicsOptions(share=0.5)
 PRINTED = CrossModalAttentionOptions(2, 3, scaled=False, projections="shared")
 CASES: dict[str, tuple[str, Any]] = {
     "bilstm": ("bilstm", BiLSTMOptions(hidden=6, dropout=0.3)),
@@ -129,6 +131,22 @@ CASES: dict[str, tuple[str, Any]] = {
         ),
     ),
     "transformer": ("transformer", TransformerOptions(dim=6, heads=2, feed_forward=9)),
+    "mglra, dynamics": (
+        "mglra",
+        MGLRAOptions(dim=6, dropout=0.3, attention=SMALL, gcn=MaskedGCNOptions(mask="both"), reconstruction=0.5, dynamics=DYNAMICS),
+    ),
+    "sgrnet, dynamics": (
+        "sgrnet",
+        SGRNetOptions(
+            8,
+            6,
+            dropout=0.3,
+            distribution=DistributionEncoderOptions(2),
+            fusion=UncertaintyFusionOptions(heads=2, head_dim=3),
+            alignment=AlignmentOptions(prototypes=7),
+            dynamics=DYNAMICS,
+        ),
+    ),
     "mglra, no graph": ("mglra", MGLRAOptions(dim=6, attention=SMALL, fusion="none")),
 }
 SPECS = {"utterance": GraphSpec(M2), "dialogue": GraphSpec(M2, cross="dialogue"), "window": GraphSpec(M2, window=2, cross="dialogue")}

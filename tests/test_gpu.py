@@ -35,7 +35,7 @@ EXACT = [
     "graph.causal=true",
 ]  # the two draw dropout otherwise
 MODELS = {
-    "bilstm": ["model.hidden=5"],
+    "bilstm": ["model.hidden=5", "model.dynamics.share=.5", "model.dynamics.dropout=0"],
     "dialoguegcn": ["model.hidden=4", "model.dim=5"],
     "dialoguernn": [*SMALL_RNN],
     "m3net": ["model.dim=6", "model.context.input_dropout=0"],

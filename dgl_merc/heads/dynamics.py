@@ -1,6 +1,6 @@
 """Emotion dynamics as a second opinion: what each turn shows by itself, heard in the conversation, beside what a graph model says.
 
-    b_u   = sum over the modalities m that u has of W_m dropout(x_um) + a_m           the evidence of an utterance alone
+    b_u   = sum over the modalities m that u has of W_m dropout(x_um) 384 / D + a_m   the evidence of an utterance alone, D features in all
     T     = softmax over e of A[own, e] + B[other, e]                                inertia A and contagion B
     c_u   = emotion_dynamics(b, T)                                                   what the conversation says of u
     q_u   = softmax(b_u + c_u)                                                       the second opinion
@@ -12,8 +12,9 @@ they are without it, and both are trained apart:
 
     L = CE(q) + CE(softmax(b + r)) + transitions (-log T[y_own, y_other, y_u])        over labelled utterances, r learnt
 
-the second term so that evidence speaks for itself, up to the classes' frequencies r; the third of turns whose own and other last emotions
-are known. Ours, in neither of the two papers; chains over emotions have been tried on conversations by others (CESTa, SIGDIAL 2020;
+the second term so that evidence speaks for itself, up to the classes' frequencies r; the third the mean over turns of which own and
+other last emotion are known, remembered as the kernel remembers them. Weights of classes and the like are the own logits' loss's alone.
+Ours, in neither of the two papers; chains over emotions have been tried on conversations by others (CESTa, SIGDIAL 2020;
 EmotionIC, 2023), over the logits of a context network. Here there is none before the chain.
 """
 
@@ -36,6 +37,7 @@ from dgl_merc.losses.processes import mean
 __all__ = ["DynamicsOptions", "EmotionDynamics", "Opinion"]
 
 _GAIN = 4.0  # of A and B: a learning rate that suits a network would hardly move them
+_WIDTH = 384  # of features at which W's learning rate is the network's; of fewer, each must say more
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class DynamicsOptions:
     """
 
     share: float = 0.0
-    dropout: float = 0.3
+    dropout: float = 0.1
     speakers: int = 3
     transitions: float = 0.3
 
@@ -90,11 +92,13 @@ class EmotionDynamics(nn.Module):
         super().__init__()
         self.options, self.outputs = options, outputs
         self.evidence = nn.Linear(sum(widths.values()), outputs, bias=False)
+        self.scale = _WIDTH / sum(widths.values())
         self.presence = nn.Parameter(torch.zeros(len(widths), outputs))
         self.inertia = nn.Parameter(torch.zeros(outputs + 1, outputs))
         self.contagion = nn.Parameter(torch.zeros(outputs + 1, outputs))
         self.frequency = nn.Parameter(torch.zeros(outputs))
         self.dropout = Dropout(options.dropout)
+        nn.init.zeros_(self.evidence.weight)
         nn.init.eye_(self.inertia.data).div_(_GAIN)  # an emotion is more likely to stay
 
     @classmethod
@@ -114,10 +118,13 @@ class EmotionDynamics(nn.Module):
             structure: S of U utterances.
             features: modality -> [N_m, width], scaled.
             logits: [U, C] the model's own.
-            labels: [U], -1 = unlabelled; for the losses.
+            labels: [U], -1 = unlabelled; for the losses, in training; nothing else depends on them.
+
+        Returns:
+            In training the model's own logits and, of labels, the loss ``dynamics``; else log p_u.
         """
         x = beside(structure, features)
-        b = self.evidence(self.dropout(x)) + structure.presence.to(x) @ self.presence
+        b = self.scale * self.evidence(self.dropout(x)) + structure.presence.to(x) @ self.presence
         transition = self.transition
         q = b + emotion_dynamics(structure, b, transition, speakers=self.options.speakers)
         if not self.training:
@@ -131,24 +138,32 @@ class EmotionDynamics(nn.Module):
         return Opinion(logits, {"dynamics": loss})
 
     def _surprise(self, structure: Structure, labels: Tensor, transition: Tensor) -> Tensor:
-        own, other = last_emotions(structure, labels, self.outputs)
+        own, other = last_emotions(structure, labels, self.outputs, speakers=self.options.speakers)
         known = (labels >= 0) & (own >= 0) & (other >= 0)
         at = ((own * (self.outputs + 1) + other) * self.outputs + labels)[known]
         return mean(-transition.flatten().index_select(0, at).sum(), known.sum())
 
 
-def last_emotions(structure: Structure, labels: Tensor, none: int) -> tuple[Tensor, Tensor]:
-    """[U] the label of the last turn of each turn's speaker, and [U] of whoever else spoke last; ``none``: there was no such turn.
+def last_emotions(structure: Structure, labels: Tensor, none: int, *, speakers: int) -> tuple[Tensor, Tensor]:
+    """[U] the label of the last turn of each turn's speaker, and [U] of whoever else spoke last.
+
+    Args:
+        structure: S of U utterances.
+        labels: [U]; a label that is not known is one like others here.
+        none: stands for: there was no such turn.
+        speakers: how many are remembered: who comes back after as many others is new, as in :func:`emotion_dynamics`.
 
     >>> from dgl_merc.graphs import GraphSpec
     >>> s = Structure.of([4], GraphSpec(("text",)), speakers=[0, 1, 0, 0])
-    >>> last_emotions(s, torch.tensor([5, 6, -1, 7]), 9)
-    (tensor([9, 9, 5, -1]), tensor([9, 5, 6, 6]))
+    >>> last_emotions(s, torch.tensor([5, 6, -1, 7]), 9, speakers=2)
+    (tensor([ 9,  9,  5, -1]), tensor([9, 5, 6, 6]))
     """
-    own, other, last = [], [], dict[int, int]()
+    own, other, last = [], [], dict[int, int]()  # the latest at the end
     for at, speaker, label in zip(structure.position.tolist(), structure.speakers.tolist(), labels.tolist(), strict=True):
         last = last if at else {}
         own.append(last.pop(speaker, none))
         other.append(next(reversed(last.values()), none))
         last[speaker] = label
+        if len(last) > speakers:
+            del last[next(iter(last))]
     return labels.new_tensor(own), labels.new_tensor(other)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgl_merc.cli.options import DEVICE, JOBS, SEEDS, SET, STORE, THREADS, choose_device, choose_jobs, seeds_from, started
+from dgl_merc.cli.options import DEVICE, JOBS, PRESET, SEEDS, SET, STORE, THREADS, choose_device, choose_jobs, seeds_from, started
 from dgl_merc.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,12 +25,7 @@ __all__ = ["fit"]
 
 @click.command("fit")
 @STORE
-@click.option(
-    "--preset",
-    default="mglra",
-    show_default=True,
-    help="Model and settings: mglra, sgrnet, mglra-paper and sgrnet-paper (as printed), bilstm.",
-)
+@PRESET
 @SET
 @click.option("--seed", type=click.IntRange(0, SEEDS), default=0, show_default=True, help="Of weights, order, dropout and masks.")
 @click.option("--seeds", type=click.IntRange(1, 1000), help="So many runs, with seeds from --seed on; their mean, deviation and interval.")

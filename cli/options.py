@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,20 @@ import click
 
 from dgl_merc.errors import InputError
 
-__all__ = ["DEVICE", "JOBS", "SEEDS", "SET", "STORE", "THREADS", "Number", "choose_device", "choose_jobs", "seeds_from", "started"]
+__all__ = [
+    "DEVICE",
+    "JOBS",
+    "PRESET",
+    "SEEDS",
+    "SET",
+    "STORE",
+    "THREADS",
+    "Number",
+    "choose_device",
+    "choose_jobs",
+    "seeds_from",
+    "started",
+]
 
 SEEDS = (1 << 32) - 1
 """The greatest seed."""
@@ -27,6 +41,18 @@ SET = click.option(
     "negative and positive). Repeatable.",
 )
 """A setting, by its dotted name."""
+
+
+def _presets() -> str:
+    """The presets in words. By their files: :func:`dgl_merc.training.settings.preset_names` would load torch for a help text."""
+    folder = resources.files("dgl_merc") / "models" / "presets"
+    names = sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+    printed = [name for name in names if name.endswith("-paper")]
+    return f"{', '.join(name for name in names if name not in printed)}, or as their papers print them {', '.join(printed)}"
+
+
+PRESET = click.option("--preset", default="mglra", show_default=True, help=f"Model and settings: {_presets()}.")
+"""What to fit."""
 DEVICE = click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1, ...")
 """Where to compute."""
 THREADS = click.option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ def unpainted() -> Iterator[None]:
 
     That figures can be painted is seen by the tests of reports, runs, sentiment, the README and all that run in processes of their own.
     """
+    with _figures_unpainted():
+        yield
+
+
+@contextmanager
+def _figures_unpainted() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dgl_merc.reports.page.as_bytes", lambda *_: b"unpainted")
         yield
@@ -84,7 +91,8 @@ def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A small corpus and a run of every model. Tests that take it belong to the group ``explanations``: one worker makes it."""
     from explain_cases import make_runs
 
-    return make_runs(tmp_path_factory.mktemp("small"))
+    with _figures_unpainted():
+        return make_runs(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +105,7 @@ def scored() -> Any:
 
 @pytest.fixture(scope="session")
 def scored_runs(scored: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
-    """A run of every model with both heads on it. Tests that take it belong to the group ``sentiment``."""
+    """A run of a model of every kind with both heads on it. Tests that take it belong to the group ``sentiment``."""
     from sentiment_cases import every_run
 
     return every_run(scored, tmp_path_factory.mktemp("sentiment"))

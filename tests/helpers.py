@@ -12,6 +12,10 @@ from dgl_merc.graphs import GraphSpec, Past, Structure
 
 M2, M3 = ("text", "audio"), ("text", "audio", "visual")
 BACKENDS = ("dense", "dgl", "scatter")
+REPRESENTATIVE = ("bilstm", "mglra", "sgrnet", "logistic")
+"""The models that tests of what is around a model run with: how it is trained, resumed, scored, and what is written of it. That is the same
+code for all of them, so it is enough to have one without a graph, this project's own, and one that is solved. What each model promises
+itself (``test_models.py``, ``test_stream_models.py``, its answers, its explanations) is tested with all."""
 SMALL_RNN = ("model.global_dim=5", "model.party_dim=4", "model.hidden=5", "model.input_dim=6")
 SMALL_SGRNET = ("model.dim=10", "model.width=6", "model.fusion.heads=2", "model.fusion.head_dim=3", "model.alignment.prototypes=9")
 

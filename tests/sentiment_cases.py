@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from helpers import SMALL_RNN, SMALL_SGRNET
+from helpers import SMALL_SGRNET
 
 from dgl_merc.corpus import Corpus, Target
 from dgl_merc.corpus.synthetic import synthetic_corpus
@@ -22,15 +22,9 @@ SMALL = {
         *(*SMALL_SGRNET, "model.dim=20", "model.width=16", "model.context.input_dropout=0", "model.alignment.weight=.1"),
         *("training.batch_size=4", *_LEARNT, "training.lr=.02", "training.max_epochs=20"),
     ],
-    "dialoguegcn": ["model.hidden=8", "model.dim=8", "training.batch_size=4", *_LEARNT, "training.lr=.02", "training.max_epochs=8"],
-    "dialoguernn": [*SMALL_RNN, "training.batch_size=5", *_LEARNT],
-    "m3net": ["model.dim=6", "training.batch_size=5", *_LEARNT],
     "mglra": ["model.dim=8", "model.context.input_dropout=0", "training.batch_size=4", *_LEARNT],
-    "mmgcn": ["model.dim=6", "training.batch_size=5", *_LEARNT],
     "bilstm": ["model.hidden=6", "training.batch_size=5", *_LEARNT],
     "logistic": [],
-    "majority": [],
-    "transformer": ["model.dim=6", "model.heads=2", "model.feed_forward=8", "training.batch_size=5", *_LEARNT, "training.lr=.01"],
 }
 LEARN = {"classes": [], "score": ["data.learn=score"]}
 
@@ -66,7 +60,7 @@ def run(corpus: Corpus, out: Path, learn: str = "score", preset: str = "bilstm",
 
 
 def every_run(corpus: Corpus, folder: Path) -> dict[tuple[str, str], Path]:
-    """A run of every model with both heads."""
+    """A run of each of these models with both heads."""
     outs = {(preset, learn): folder / f"{preset}-{learn}" for preset in SMALL for learn in LEARN}
     for (preset, learn), out in outs.items():
         run(corpus, out, learn, preset)

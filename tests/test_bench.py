@@ -96,6 +96,7 @@ def test_the_default_is_every_preset_of_its_own(monkeypatch):
         patch.setattr(settings_module, "_folder", lambda: Path(settings_module.__file__).parents[1] / "models" / "presets")
         names = default_names(["text", "audio"])
         assert {n.partition(":")[0] for n in names} == {n for n in preset_names() if not n.endswith("-paper")}
+    assert names[:4] == ["logistic", "logistic:text", "logistic:audio", "majority"]
     assert names[-2:] == ["mglra", "sgrnet"]
 
 
@@ -278,6 +279,19 @@ def test_the_picture_is_the_same_every_time():
     bars = [Bar("a$b", 50.0, 40.0, 60.0, (49.0, 51.0)), Bar("ensemble: a", 52.0, 41.0, 61.0)]
     pictures = [as_bytes(scores_figure(bars, "weighted F1", {"a$b": 50.0, "c": 51.0}), "png") for _ in range(2)]
     assert pictures[0] == pictures[1] != as_bytes(scores_figure(bars, "weighted F1"), "png")
+
+
+def test_what_is_solved_is_no_ensemble_and_is_searched_in_its_own_space(store, presets, tmp_path):
+    (presets / "solved.toml").write_text('model = "logistic"\n[search]\n"model.C" = [0.1, 1.0]\n')
+    try:
+        lines = good("bench", store, "--models", "plain,solved", *COMMAND, "--ensembles", "--out", tmp_path / "out")
+    finally:
+        (presets / "solved.toml").unlink()
+    rows = results(tmp_path / "out")
+    assert [trial["changes"] for trial in rows["solved"]["search"]] == [[], ["model.C=1.0"]]
+    assert len(set(rows["solved"]["scores"])) == 1
+    assert rows["solved"]["ensemble"] is None
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("| ensemble:")] == ["ensemble: plain"]
 
 
 # ---- what goes wrong

@@ -106,7 +106,7 @@ def test_every_dotted_name_can_be_resolved():
 def test_settings_are_those_of_the_presets(generate):
     table = generate.settings("mglra")
     assert "| [`filter.output`][dgl_merc.layers.attention_filter.AttentionFilterOptions] | `share` | `leaf` |  |\n" in table
-    assert "| [`context.input_dim`][dgl_merc.layers.context_encoder.ContextEncoderOptions] | `0` |  | `8` |\n" in table
+    assert "| [`context.input_dim`][dgl_merc.layers.context_encoder.ContextEncoderOptions] | `0` |  | `32` |\n" in table
     assert table.count("\n") == 2 + len(options(options_of("mglra")()))
 
 

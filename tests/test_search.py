@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,15 @@ def test_a_preset_without_a_table_has_the_common_space_and_an_empty_table_none(p
     assert load_settings("mine").options.dropout in space["model.dropout"]
     assert search_space(written(presets, "lr_min = 0.0005\n"))["training.lr"] == (0.001, 0.003)
     assert draw_trials(written(presets, "[search]\n"), (), 5) == [()]
+    (presets / "solved.toml").write_text('model = "logistic"\n')
+    assert search_space("solved") == {}, "what is solved has no steps to set"
+
+
+def test_the_spaces_of_what_is_trained_are_about_as_large():
+    sizes = {name: math.prod(map(len, search_space(name).values())) for name in preset_names() if not name.endswith("-paper")}
+    assert {name for name, size in sizes.items() if size == 1} == {"majority"}
+    assert sizes.pop("logistic") == 7
+    assert all(30 <= size <= 100 for name, size in sizes.items() if name != "majority"), sizes
 
 
 FAULTS = {

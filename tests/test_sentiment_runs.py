@@ -1,4 +1,4 @@
-"""Whole runs on a sentiment score, by its sign and by itself: every model, what training may see, what the folder holds, resuming."""
+"""Whole runs on a sentiment score, by its sign and by itself: models of every kind, what training may see, what the folder holds, resuming."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import REPRESENTATIVE
 from safetensors.torch import load_file
 from sentiment_cases import LEARN, MOSEI, SMALL, left, of_split, read, run, scored_corpus, with_scores
 from sklearn import metrics as sk
@@ -52,8 +53,8 @@ def said(out: Path) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", (out / "report.html").read_text(encoding="utf-8"))).split())
 
 
-def test_every_model_is_run_here():
-    assert set(SMALL) == set(MODELS)
+def test_models_of_every_kind_are_run_here():
+    assert set(SMALL) == set(REPRESENTATIVE)
 
 
 # ---- what a run leaves
@@ -78,8 +79,7 @@ def test_the_predictions_hold_what_was_learnt(corpus, made, preset, learn):
     else:
         positive = found[:, 0] > 0
     assert (table["predicted"] == np.where(positive, "positive", "negative")).all()
-    both = all(0 < positive[table["split"] == split].mean() < 1 for split in ("dev", "test"))
-    assert both == (preset != "majority"), "vacuous: one sign is always said"
+    assert all(0 < positive[table["split"] == split].mean() < 1 for split in ("dev", "test")), "vacuous: one sign is always said"
     last = [
         len(v) for k, v in load_file(out / "weights.safetensors").items() if k.startswith("head." if preset in SOLVED else "head.layers.4.")
     ]
@@ -279,10 +279,8 @@ def test_scores_are_learnt(tmp_path, preset):
     corpus = scored_corpus((40, 8, 10))
     words = ("model.dropout=.1", "training.max_epochs=25", "training.schedule=constant", "training.batch_size=8")
     own = {
-        **dict.fromkeys(("mglra", "mmgcn"), ("training.lr=.02", "model.dim=16", "model.context.input_dropout=0")),
-        "m3net": ("training.lr=.005", "model.dim=16", "model.context.input_dropout=0"),
+        "mglra": ("training.lr=.01", "model.dim=16", "model.context.input_dropout=0"),
         "sgrnet": ("training.lr=.01", "model.dim=20", "model.width=16", "model.context.input_dropout=0", "model.alignment.weight=.1"),
-        "transformer": ("training.lr=.005", "model.dim=12", "model.input_dropout=.1"),
     }
     words = (*words, "training.patience=99", *own.get(preset, ("training.lr=.02",)))
     metrics = run(corpus, tmp_path / "out", "score", preset, words)

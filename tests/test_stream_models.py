@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import M3, at_utterance, features_for, newest, structure_for
-from test_models import CASES, CLASSES, HEARING, M2, SMALL, WIDTHS, batch, make
+from model_cases import CASES, CLASSES, HEARING, M2, SMALL, WIDTHS, batch, make
 from torch import Tensor
 
 from dgl_merc.graphs import GraphSpec, Past, Structure

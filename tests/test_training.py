@@ -31,8 +31,6 @@ from dgl_merc.training.task import choose_target
 pytestmark = pytest.mark.usefixtures("unpainted")
 
 SMALL = {
-    "m3net": ["model.dim=6", "training.max_epochs=3", "training.batch_size=5", "training.lr=.02"],
-    "mmgcn": ["model.dim=6", "training.max_epochs=3", "training.batch_size=5", "training.lr=.02"],
     "mglra": ["model.dim=8", "training.max_epochs=4", "training.batch_size=4", "training.lr=.01"],
     "sgrnet": [
         *SMALL_SGRNET,

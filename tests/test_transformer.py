@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import newest
-from test_models import batch
+from model_cases import batch
 from torch import Tensor, nn
 
 from dgl_merc.graphs import GraphSpec, Past, Structure

@@ -19,11 +19,11 @@ __all__ = ["MODELS", "Model", "ModelInput", "Output", "build_model", "options_of
 
 MODELS: dict[str, tuple[type[Model], type[Any]]] = {
     "bilstm": (BiLSTM, BiLSTMOptions),
-    "logistic": (Logistic, LogisticOptions),
-    "majority": (Majority, MajorityOptions),
     "dialoguegcn": (DialogueGCN, DialogueGCNOptions),
     "dialoguernn": (DialogueRNN, DialogueRNNOptions),
+    "logistic": (Logistic, LogisticOptions),
     "m3net": (M3Net, M3NetOptions),
+    "majority": (Majority, MajorityOptions),
     "mglra": (MGLRA, MGLRAOptions),
     "mmgcn": (MMGCN, MMGCNOptions),
     "sgrnet": (SGRNet, SGRNetOptions),

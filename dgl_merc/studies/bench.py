@@ -22,11 +22,12 @@ import numpy as np
 
 from dgl_merc.errors import InputError, at
 from dgl_merc.files import locked, read_json, resolved, write_json
+from dgl_merc.models import MODELS
 from dgl_merc.settings import differences, flat
 from dgl_merc.studies.grid import Grid, Variant, file_name
 from dgl_merc.studies.search import draw_trials
 from dgl_merc.studies.study import Outcome, Plan, evaluate_test, run_study
-from dgl_merc.training.settings import load_settings, preset_names
+from dgl_merc.training.settings import load_settings, preset_names, preset_table
 from dgl_merc.training.source import Source
 from dgl_merc.training.splits import divide
 from dgl_merc.training.task import choose_target
@@ -116,12 +117,13 @@ OnStage = Callable[[Entry, str, Grid], Callable[[Outcome], None]]
 
 
 def default_names(modalities: Sequence[str]) -> list[str]:
-    """Every preset that is a model of its own, this project's last; of a linear classifier also each modality alone.
+    """Every preset that is a model of its own, what is solved first, this project's last; of a linear classifier also each modality alone.
 
     Args:
         modalities: that would be used.
     """
     names = [name for name in preset_names() if not name.endswith("-paper")]
+    names.sort(key=lambda name: not MODELS[preset_table(name)["model"]][0].solved)
     ordered = [n for n in names if n not in TARGETS] + [n for n in TARGETS if n in names]
     alone = [f"{PER_MODALITY}:{m}" for m in modalities] if len(modalities) > 1 else []
     return [row for n in ordered for row in ([n, *alone] if n == PER_MODALITY else [n])]

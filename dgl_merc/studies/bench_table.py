@@ -18,6 +18,7 @@ from dgl_merc.corpus import Corpus
 from dgl_merc.errors import InputError
 from dgl_merc.evaluation.statistics import counts_of, estimate
 from dgl_merc.files import read_json
+from dgl_merc.models import MODELS
 from dgl_merc.studies.bench import Finished
 from dgl_merc.studies.compare import compare
 from dgl_merc.studies.summary import summarise
@@ -41,7 +42,7 @@ def bench_numbers(out: Path, finished: Sequence[Finished], against: Sequence[str
         ``models``, a dictionary each: ``name``, ``fault``, ``asked`` (trials), ``trial`` and ``changes`` (chosen),
         ``search`` (what each trial found), ``dev`` and ``test`` (mean, deviation, interval), ``scores`` (test, per seed), ``against``
         (target -> ``effect, low, high, p, p_holm``), ``parameters``, ``seconds_per_epoch``, ``seconds`` (search, runs), ``ensemble`` (as
-        ``test``; null where none is asked for or there is one seed); ``targets``; ``notes``.
+        ``test``; null where none is asked for, there is one seed, or the model is solved); ``targets``; ``notes``.
     """
     told = read_json(out / "bench.json")
     systems = {f.entry.name: _system(f, out) for f in finished if not f.fault}
@@ -57,7 +58,8 @@ def bench_numbers(out: Path, finished: Sequence[Finished], against: Sequence[str
             rows[name]["against"][target] = {"effect": -d.effect, "low": -d.high, "high": -d.low, "p": d.p, "p_holm": p}
     for name, system in systems.items() if corpus else ():
         assert corpus is not None
-        rows[name]["ensemble"] = ensemble(system, corpus) if len(system.seeds) > 1 else None
+        drawn = not MODELS[system.runs[0].settings.model][0].solved  # else all seeds say the same
+        rows[name]["ensemble"] = ensemble(system, corpus) if drawn and len(system.seeds) > 1 else None
     notes += [
         f"{name} has {len(row['search'])} setting{'s' if len(row['search']) > 1 else ''}, not {row['asked']}: all were tried"
         for name, row in rows.items()

@@ -1,7 +1,7 @@
 """Dev trials on equal terms: each model's preset, then settings drawn from a small space of its own, by one sampler for all.
 
     space       of a preset: its ``[search]`` table, key -> values; without one, what every model has: the learning rate times 1/3, 1 and 3,
-                the weight decay, and the model's dropout if it has one
+                the weight decay, and the model's dropout if it has one; a model that is solved has none of these
     trial 0     the preset itself
     trial k     one value per key, uniformly and independently; what was there before is drawn again
 
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from dgl_merc.errors import InputError
+from dgl_merc.models import MODELS
 from dgl_merc.settings import flat
 from dgl_merc.studies.grid import Variant
 from dgl_merc.training.settings import Settings, load_settings, preset_table
@@ -90,6 +91,8 @@ def search_space(preset: str, words: Sequence[str] = ()) -> Space:
 
 def _common(settings: Settings) -> Space:
     """What every model can be tried with, its preset's own values among it."""
+    if MODELS[settings.model][0].solved:
+        return {}
     training = settings.training
     rates = [float(f"{training.lr * factor:.3g}") for factor in (1 / 3, 3)]
     space: dict[str, Sequence[float]] = {

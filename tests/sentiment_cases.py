@@ -22,7 +22,9 @@ SMALL = {
         *(*SMALL_SGRNET, "model.dim=20", "model.width=16", "model.context.input_dropout=0", "model.alignment.weight=.1"),
         *("training.batch_size=4", *_LEARNT, "training.lr=.02", "training.max_epochs=20"),
     ],
-    "mglra": ["model.dim=8", "model.context.input_dropout=0", "training.batch_size=4", *_LEARNT],
+    "mglra": [
+        *("model.dim=8", "model.context.input_dropout=0", "training.batch_size=4", *_LEARNT, "training.lr=.02", "training.max_epochs=8"),
+    ],
     "bilstm": ["model.hidden=6", "training.batch_size=5", *_LEARNT],
     "logistic": [],
 }

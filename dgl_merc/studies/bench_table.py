@@ -52,7 +52,8 @@ def bench_numbers(out: Path, finished: Sequence[Finished], against: Sequence[str
     for target in targets if len(systems) > 1 else ():
         others = [name for name in systems if name != target]
         found = compare([systems[target], *(systems[name] for name in others)])
-        notes += [note for note in found.notes if note not in notes]
+        said = [f"; {name} uses " for name in others if ":" in name]  # the row's name says so already
+        notes += [note for note in found.notes if note not in notes and not any(words in note for words in said)]
         for name, d, p in zip(others, found.differences[1:], found.adjusted[1:], strict=True):
             assert d is not None
             rows[name]["against"][target] = {"effect": -d.effect, "low": -d.high, "high": -d.low, "p": d.p, "p_holm": p}

@@ -24,8 +24,8 @@ from dgl_merc.reports.study_figures import Bar, scores_figure
 from dgl_merc.studies import bench as bench_module
 from dgl_merc.studies import study as study_module
 from dgl_merc.studies.bench import choose, default_names
-from dgl_merc.studies.compare import compare
 from dgl_merc.studies.bench_table import _of_choice
+from dgl_merc.studies.compare import compare
 from dgl_merc.studies.grid import Grid, variants_over
 from dgl_merc.studies.study import Outcome
 from dgl_merc.studies.systems import open_system

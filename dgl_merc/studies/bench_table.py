@@ -55,7 +55,7 @@ def bench_numbers(out: Path, finished: Sequence[Finished], against: Sequence[str
         notes += [note for note in found.notes if note not in notes]
         for name, d, p in zip(others, found.differences[1:], found.adjusted[1:], strict=True):
             assert d is not None
-            rows[name]["against"][target] = {"effect": -d.effect, "low": -d.high, "high": -d.low, "p": d.p, "p_holm": p}
+            rows[name]["against"][target] = {"effect": 0.0 - d.effect, "low": 0.0 - d.high, "high": 0.0 - d.low, "p": d.p, "p_holm": p}
     for name, system in systems.items() if corpus else ():
         assert corpus is not None
         drawn = not MODELS[system.runs[0].settings.model][0].solved  # else all seeds say the same

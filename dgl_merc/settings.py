@@ -44,7 +44,7 @@ def from_table(cls: type[T], table: Mapping[str, Any], where: str, prefix: str =
     for key, value in table.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; there are {', '.join(prefix + k for k in known)}"
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; there are {', '.join(prefix + k for k in known) or 'none'}"
             raise InputError(f"{where}: no setting {prefix}{key}{hint}")
         values[key] = _convert(hints[key], value, where, prefix + key)
     try:

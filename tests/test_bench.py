@@ -24,6 +24,7 @@ from dgl_merc.reports.study_figures import Bar, scores_figure
 from dgl_merc.studies import bench as bench_module
 from dgl_merc.studies import study as study_module
 from dgl_merc.studies.bench import choose, default_names
+from dgl_merc.studies.bench_table import _of_choice
 from dgl_merc.studies.compare import compare
 from dgl_merc.studies.grid import Grid, variants_over
 from dgl_merc.studies.study import Outcome
@@ -273,6 +274,13 @@ def test_folds_are_put_together(store, tmp_path):
     codes = pd.Categorical(labels, categories=[c.removeprefix("p_") for c in columns]).codes
     known = labels.notna().to_numpy()
     assert row["ensemble"]["mean"] == pytest.approx(weighted_f1(codes[known], mean.to_numpy().argmax(axis=1)[known]))
+
+
+@pytest.mark.parametrize(("folds", "trials", "said"), [(("1", "2"), 3, True), (("1", "2"), 1, False), ((), 3, False)])
+def test_a_choice_by_all_folds_is_said(folds, trials, said):
+    found = _of_choice({"folds": folds}, [{"name": "a", "asked": trials, "search": [{}] * trials}])
+    assert ("too good" in " ".join(found)) == said
+    assert len(found) == said, "all settings that were asked for were tried"
 
 
 def test_the_picture_is_the_same_every_time():

@@ -19,7 +19,8 @@ from dgl_merc.corpus import Corpus, Target, open_corpus, save_corpus
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.errors import InputError
 from dgl_merc.graphs import GraphSpec
-from dgl_merc.reports.model_card import _PAPERS, LAW, NOT_FOR
+from dgl_merc.models import MODELS
+from dgl_merc.reports.model_card import _PAPERS, LAW, NOT_FOR, write_card
 from dgl_merc.reports.run_report import write_report
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.run_folder import add_test, open_run
@@ -305,11 +306,24 @@ def test_card_and_page_say_what_it_must_not_be_used_for(fitted):
 
 
 def test_the_papers_are_those_of_the_citation_file():
-    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8").replace('"', "")
+    assert set(_PAPERS) == set(MODELS) - {"bilstm", "logistic", "majority", "transformer"}
     for paper in _PAPERS.values():
         assert f"doi: {paper.rpartition('doi:')[2]}" in cited
         title = paper.partition(": ")[2].partition(". ")[0]
         assert f"title: {title}" in cited
+
+
+@pytest.mark.parametrize(
+    ("preset", "learn", "said"), [("mglra", "classes", "0.5"), ("sgrnet-paper", "classes", ""), ("mglra", "score", "")]
+)
+def test_the_card_says_what_of_a_model_is_in_no_paper(fitted, tmp_path, preset, learn, said):
+    parts = {n: read(fitted / "run", n) for n in ("data", "environment", "metrics", "contributions")}
+    config = load_settings(preset, [f"data.learn={learn}"]).to_json()
+    card = write_card(tmp_path, preset, "dev", {**parts, "config": json.loads(json.dumps(config))}).read_text(encoding="utf-8")
+    assert f"doi:{_PAPERS[config['model']].rpartition('doi:')[2]}".replace("_", "\\_") in card
+    assert ("two opinions" in card) == bool(said)
+    assert f"with a share of {said}," in card or not said
 
 
 def test_hostile_names_stay_text(tmp_path):

@@ -3,7 +3,6 @@
 filter                (m, part_of, utterance)    alpha of MGLRA eq. 4
 attention, round r    (m', cross, m)             softmax of eq. 13, in the r-th round of alignment
 attention, layer l    (utterance, pair, utterance)  softmax of Vaswani et al. 2017, eq. 1, in the Transformer's l-th layer
-graph                 (m, same | cross, n)       entries of P in eq. 21; ``itself``: its diagonal
 graph                 (m, same | cross, n)       entries of P in eq. 21 (in MMGCN, too); ``itself``: its diagonal
 frequency             the same                   M3NET's tanh(g . [h_i, h_j]) / sqrt(|N_i| |N_j|), a head a layer; below 0 where it sharpens
 likeness              the same                   eq. 17, 18 of the hidden state; in SGRNet M^s of eq. 22, along the relations

@@ -59,8 +59,12 @@ _PAPERS = {
     "Conversation. EMNLP-IJCNLP, 2019. doi:10.18653/v1/D19-1015",
     "dialoguernn": "Majumder, Poria, Hazarika, Mihalcea, Gelbukh, Cambria: DialogueRNN: An Attentive RNN for Emotion Detection in "
     "Conversations. AAAI, 2019. doi:10.1609/aaai.v33i01.33016818",
+    "m3net": "Chen, Shao, Zhu, Shen: Multivariate, Multi-Frequency and Multimodal: Rethinking Graph Neural Networks for Emotion "
+    "Recognition in Conversation. CVPR, 2023. doi:10.1109/CVPR52729.2023.01036",
     "mglra": "Meng, Zhang, Shou, Shao, Ai, Li: Masked Graph Learning With Recurrent Alignment for Multimodal Emotion Recognition in "
     "Conversation. IEEE/ACM Transactions on Audio, Speech, and Language Processing, 2024. doi:10.1109/TASLP.2024.3434495",
+    "mmgcn": "Hu, Liu, Zhao, Jin: MMGCN: Multimodal Fusion via Deep Graph Convolution Network for Emotion Recognition in "
+    "Conversation. ACL-IJCNLP, 2021. doi:10.18653/v1/2021.acl-long.440",
     "sgrnet": "Zhang, Cui, Hu, Li: A Multi-level Alignment and Cross-Modal Unified Semantic Graph Refinement Network for Conversational "
     "Emotion Recognition. IEEE Transactions on Affective Computing, 2024. doi:10.1109/TAFFC.2024.3354382",
 }
@@ -68,6 +72,12 @@ _PAPERS = {
 
 class _Verbatim(str):
     """Text of an indented code block, which Markdown leaves alone."""
+
+
+def _opinion(config: Mapping[str, Any], outputs: int) -> float:
+    """The share of a second opinion, which no paper has; 0: none."""
+    given = config.get("options", {}).get("dynamics", {}).get("share", 0.0)
+    return float(given) if outputs > 1 and config["data"].get("learn", "classes") == "classes" else 0.0
 
 
 def read_in_words(widths: Mapping[str, int], reduced: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -126,6 +136,7 @@ def write_card(folder: Path, run: str, split: str, parts: Mapping[str, Any]) -> 
         memory={k: f"{v / 2**20:.0f} MiB" for k, v in metrics.get("memory", {}).items() if v},
         command=_Verbatim(shlex.join(parts["environment"]["command"])),
         paper=_PAPERS.get(parts["config"]["model"]),
+        opinion=_opinion(parts["config"], len(parts["data"]["labels"])),
         version=__version__,
         intended=INTENDED,
         not_for=NOT_FOR,

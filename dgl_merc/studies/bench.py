@@ -5,7 +5,8 @@
     runs/MODEL/seedN/   a study: the chosen setting
     table.txt .csv .tex .png, report.html
 
-    choice      argmax_k mean_s dev(k, s) over the trials k whose runs all ended; of equal ones the first
+    choice      argmax_k mean_s dev(k, s) over the trials k whose runs all ended; of equal ones the first, and with folds
+                the mean is over these as well: a dialogue that is test in one fold has a say in the choice as dev of another
     seeds       trials have other seeds s than the runs that are judged: a seed's luck that won a choice is not counted twice
 
 Both are ordinary studies (:mod:`dgl_merc.studies.study`): resumed, several runs at once, never one twice. What was chosen stays chosen.

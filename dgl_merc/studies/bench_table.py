@@ -7,7 +7,7 @@ ensemble      the class of the mean, over a model's seeds, of their probabilitie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,17 +56,28 @@ def bench_numbers(out: Path, finished: Sequence[Finished], against: Sequence[str
         notes += [note for note in found.notes if note not in notes and not any(words in note for words in said)]
         for name, d, p in zip(others, found.differences[1:], found.adjusted[1:], strict=True):
             assert d is not None
-            rows[name]["against"][target] = {"effect": -d.effect, "low": -d.high, "high": -d.low, "p": d.p, "p_holm": p}
+            rows[name]["against"][target] = {"effect": 0.0 - d.effect, "low": 0.0 - d.high, "high": 0.0 - d.low, "p": d.p, "p_holm": p}
     for name, system in systems.items() if corpus else ():
         assert corpus is not None
         drawn = not MODELS[system.runs[0].settings.model][0].solved  # else all seeds say the same
         rows[name]["ensemble"] = ensemble(system, corpus) if drawn and len(system.seeds) > 1 else None
-    notes += [
-        f"{name} has {len(row['search'])} setting{'s' if len(row['search']) > 1 else ''}, not {row['asked']}: all were tried"
-        for name, row in rows.items()
+    notes += _of_choice(told["plan"], list(rows.values()))
+    return {"plan": told["plan"], "models": list(rows.values()), "targets": targets, "notes": notes}
+
+
+def _of_choice(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What there is to say of the trials."""
+    notes = [
+        f"{row['name']} has {len(row['search'])} setting{'s' if len(row['search']) > 1 else ''}, not {row['asked']}: all were tried"
+        for row in rows
         if len(row["search"]) < row["asked"]
     ]
-    return {"plan": told["plan"], "models": list(rows.values()), "targets": targets, "notes": notes}
+    if plan["folds"] and any(len(row["search"]) > 1 for row in rows):
+        notes.append(
+            "settings were chosen by the mean over the folds of dev, and a dialogue that is test in one fold is dev or train in others: "
+            "test scores are somewhat too good; with --trials 1 they are not"
+        )
+    return notes
 
 
 def _system(model: Finished, out: Path) -> System:

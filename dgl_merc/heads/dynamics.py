@@ -47,7 +47,7 @@ class DynamicsOptions:
     Attributes:
         share: of the second opinion; 0: there is none.
         dropout: on the features.
-        speakers: how many of the last speakers' emotions are remembered.
+        speakers: how many of the last speakers' emotions are remembered; (C + 1) to this power is the number of states, C the classes.
         transitions: weight of the loss of T.
     """
 

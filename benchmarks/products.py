@@ -25,6 +25,7 @@ from product_parts import KINDS, Kind, Pass, Product, Products, attention, emoti
 from torch.utils.flop_counter import FlopCounterMode
 
 from dgl_merc.graphs import UTTERANCE, Structure
+from dgl_merc.heads import DynamicsOptions
 from dgl_merc.kernels import choose_backend
 from dgl_merc.layers import Sequences
 from dgl_merc.models import ModelInput
@@ -145,6 +146,13 @@ def mglra(s: Structure, given: ModelInput, o: MGLRAOptions, *, training: bool) -
     if o.fusion == "gcn":
         yield from masked_gcn(s, o, training=training)
     yield from emotion_head(s, o.dim * len(s.sizes), o.dim, given.outputs)
+    yield from emotion_dynamics(s, given, o.dynamics)
+
+
+def emotion_dynamics(s: Structure, given: ModelInput, o: DynamicsOptions) -> Products:
+    """The evidence of the second opinion; the chain's products, of a few numbers each, are not counted."""
+    if o.share:
+        yield from product("dynamics", "linear", 1, s.num_utterances, sum(given.widths.values()), given.outputs, left=False)
 
 
 # ---- SGRNet
@@ -226,6 +234,7 @@ def sgrnet(s: Structure, given: ModelInput, o: SGRNetOptions, *, training: bool)
         yield from linear("alone", sum(s.sizes.values()), o.dim, o.width)
     yield from semantic_graph(s, o)
     yield from emotion_head(s, o.width, o.width, given.outputs)
+    yield from emotion_dynamics(s, given, o.dynamics)
 
 
 # ---- baselines
@@ -257,6 +266,7 @@ def bilstm(s: Structure, given: ModelInput, o: BiLSTMOptions, *, training: bool)
     directions = 1 if s.spec.causal else 2
     yield from recurrent("encoder", s.lengths, sum(given.widths.values()), o.hidden, o.layers, directions)
     yield from emotion_head(s, o.hidden * directions, o.hidden, given.outputs)
+    yield from emotion_dynamics(s, given, o.dynamics)
 
 
 def transformer(s: Structure, given: ModelInput, o: TransformerOptions, *, training: bool) -> Products:  # noqa: ARG001  (no mask)

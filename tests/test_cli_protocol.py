@@ -17,6 +17,7 @@ from dgl_merc.corpus import Corpus, open_corpus, save_corpus
 from dgl_merc.corpus.synthetic import synthetic_corpus
 from dgl_merc.graphs import GraphSpec
 from dgl_merc.graphs.build import BuildOptions, build_store
+from dgl_merc.models import MODELS
 from dgl_merc.training.run_folder import open_run
 
 pytestmark = [pytest.mark.xdist_group("cli_protocol"), pytest.mark.usefixtures("unpainted")]  # its runs are made once
@@ -338,7 +339,7 @@ def test_a_corpus_without_test_is_said_to_have_none(mine):
 
 DAMAGE = {
     "config": ("config.json", "{", "config.json: expected JSON"),
-    "model": ("config.json", '{"model": "gpt"}', "expected a model among bilstm, mglra, sgrnet, found 'gpt'"),
+    "model": ("config.json", '{"model": "gpt"}', f"expected a model among {', '.join(MODELS)}, found 'gpt'"),
     "setting": ("config.json", '{"model": "bilstm", "training": {"lrr": 1}}', "no setting training.lrr"),
     "data": ("data.json", "{}", "data.json: expected the entry corpus.content_sha256"),
     "metrics": ("metrics.json", "{}", "metrics.json: expected the entry splits.dev"),

@@ -47,7 +47,7 @@ def evidence_by_hand(head: EmotionDynamics, s: Structure, x: dict[str, Tensor]) 
         b = torch.zeros(CLASSES, dtype=torch.float64)
         for k, m in enumerate(M2):
             if there[k]:
-                w = 384 / (WIDTH * len(M2)) * head.evidence.weight[:, k * WIDTH : (k + 1) * WIDTH]
+                w = 384 / 64 * head.evidence.weight[:, k * WIDTH : (k + 1) * WIDTH]
                 b = b + w @ x[m][seen[m]] + head.presence[k]
                 seen[m] += 1
         rows.append(b)

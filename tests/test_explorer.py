@@ -7,6 +7,7 @@ import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,9 +174,28 @@ def test_long_dialogues_are_left_out(built_store, corpus, tmp_path, monkeypatch)
 
 
 def test_chunks_change_nothing(built_store, tmp_path, monkeypatch):
-    whole = page_of(built_store, tmp_path / "a.html").read_bytes()
+    whole = data_of(page_of(built_store, tmp_path / "a.html"))
     monkeypatch.setattr(exploring, "_PAIRS", 1)
-    assert page_of(built_store, tmp_path / "b.html").read_bytes() == whole
+    assert_alike(data_of(page_of(built_store, tmp_path / "b.html")), whole)
+
+
+def assert_alike(a: Any, b: Any) -> None:
+    """Equal but for the last printed digit and a step of a packed weight: some machines multiply larger matrices in another order."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        a, b = list(a.values()), list(b.values())
+    if isinstance(a, list):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_alike(x, y)
+    elif isinstance(a, float):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+    elif isinstance(a, str) and a != b:
+        one, other = (np.frombuffer(base64.b64decode(x, validate=True), np.uint8).astype(int) for x in (a, b))
+        assert len(one) == len(other)
+        assert np.abs(one - other).max() <= 1
+    else:
+        assert a == b
 
 
 def test_scores(tmp_path):

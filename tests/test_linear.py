@@ -30,7 +30,7 @@ from dgl_merc.training.run_folder import open_run
 
 pytestmark = pytest.mark.usefixtures("unpainted")
 
-LIMITS = {"batch_size", "max_epochs", "max_steps", "eval_every", "patience"}
+LIMITS = {"batch_size", "batch_utterances", "max_epochs", "max_steps", "eval_every", "patience"}
 LOGISTIC, MAJORITY = LogisticOptions(), MajorityOptions()
 
 

@@ -234,7 +234,9 @@ def test_prediction_is_in_the_order_of_the_corpus_whatever_was_asked(corpus, mon
 
 
 def test_the_loss_is_the_mean_over_labelled_utterances(corpus):
-    model, data, settings = parts(corpus, ("training.max_epochs=1", "training.lr=1e-30", "model.dropout=0", "model.gcn.rate=0"))
+    model, data, settings = parts(
+        corpus, ("training.max_epochs=1", "training.lr=1e-30", "model.dropout=0", "model.gcn.rate=0", "model.dynamics.share=0")
+    )
     train_ = corpus.in_split("train")
     trained = Trainer(model, data, train_, corpus.in_split("dev"), settings, seed=0).run()
     scores, rows, _ = predict(model, data, train_)

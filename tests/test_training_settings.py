@@ -29,7 +29,7 @@ from dgl_merc.training.settings import TrainingSettings
 
 SIZE = {
     "bilstm": ("model.hidden=6",),
-    "mglra": ("model.dim=8",),
+    "mglra": ("model.dim=8", "model.dynamics.share=0"),
     "sgrnet": SMALL_SGRNET,
 }
 TRAINED = [name for name in REPRESENTATIVE if not MODELS[name][0].solved]  # of the others, see test_linear.py

@@ -1,6 +1,6 @@
 """Emotion dynamics as a second opinion: what each turn shows by itself, heard in the conversation, beside what a graph model says.
 
-    b_u   = sum over the modalities m that u has of W_m dropout(x_um) 384 / D + a_m   the evidence of an utterance alone, D features in all
+    b_u   = sum over the modalities m that u has of W_m dropout(x_um) 384 / D + a_m   its own evidence; D >= 64 features in all
     T     = softmax over e of 4 (A[own, e] + B[other, e])                            inertia A and contagion B
     c_u   = emotion_dynamics(b, T)                                                   what the conversation says of u
     q_u   = softmax(b_u + c_u)                                                       the second opinion
@@ -37,7 +37,7 @@ from dgl_merc.losses.processes import mean
 __all__ = ["DynamicsOptions", "EmotionDynamics", "Opinion"]
 
 _GAIN = 4.0  # of A and B: a learning rate that suits a network would hardly move them
-_WIDTH = 384  # of features at which W's learning rate is the network's; of fewer, each must say more
+_WIDTH, _LEAST = 384, 64  # features at which W's learning rate is the network's; of fewer, down to these, each must say more
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class EmotionDynamics(nn.Module):
         super().__init__()
         self.options, self.outputs = options, outputs
         self.evidence = nn.Linear(sum(widths.values()), outputs, bias=False)
-        self.scale = _WIDTH / sum(widths.values())
+        self.scale = _WIDTH / max(sum(widths.values()), _LEAST)
         self.presence = nn.Parameter(torch.zeros(len(widths), outputs))
         self.inertia = nn.Parameter(torch.zeros(outputs + 1, outputs))
         self.contagion = nn.Parameter(torch.zeros(outputs + 1, outputs))

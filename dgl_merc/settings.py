@@ -11,6 +11,7 @@ Example(rate=1.0)
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 import types
@@ -20,7 +21,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from dgl_merc.errors import InputError
 
-__all__ = ["assign", "check_choices", "differences", "flat", "flat_settings", "from_table", "merge"]
+__all__ = ["assign", "check_choices", "check_range", "differences", "flat", "flat_settings", "from_table", "merge"]
 
 T = TypeVar("T")
 
@@ -51,6 +52,26 @@ def from_table(cls: type[T], table: Mapping[str, Any], where: str, prefix: str =
         return cls(**values)
     except ValueError as error:
         raise InputError(f"{where}: {prefix}{error}") from None
+
+
+def check_range(settings: Any, least: float, *names: str, most: float | None = None) -> None:
+    """Whether fields are numbers of a range: for dataclasses that Python code makes. A number that is not one (NaN) never is.
+
+    Args:
+        settings: the dataclass.
+        least: is allowed.
+        names: of the fields.
+        most: is allowed, too; infinity is not; None: no limit.
+
+    Raises:
+        ValueError: naming the first field that is not.
+    """
+    bounded = "" if most is None else " and finite"
+    words = f"from {least:g} to {most:g}" if most is not None and most < math.inf else f"at least {least:g}{bounded}"
+    for name in names:
+        value = getattr(settings, name)
+        if not (least <= value and (most is None or (value <= most and value < math.inf))):
+            raise ValueError(f"{name} must be {words}, found {value}")
 
 
 def check_choices(settings: Any) -> None:

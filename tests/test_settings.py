@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from dgl_merc.errors import InputError
 from dgl_merc.models import MODELS, options_of
-from dgl_merc.settings import assign, from_table, merge
+from dgl_merc.settings import assign, check_range, from_table, merge
 from dgl_merc.training import Settings, load_settings, preset_names
 from dgl_merc.training.settings import DataSettings, GraphSettings, TrainingSettings
 
@@ -168,3 +169,24 @@ def test_merging_and_assigning_leave_the_base_alone():
     for word in ("a.b=1", "a.c=two words", "d=-.5"):
         assign(table, word)
     assert table == {"a": {"b": 1, "c": "two words"}, "d": "-.5"}
+
+
+@dataclass(frozen=True)
+class Number:
+    x: float
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "fits", "others", "said"),
+    [
+        (1, None, (1, 2, math.inf), (0, math.nan), "at least 1"),
+        (0.001, math.inf, (0.001, 5), (0, math.inf, math.nan), "at least 0.001 and finite"),
+        (0, 1, (0, 0.5, 1), (-0.1, 1.1, math.inf, math.nan), "from 0 to 1"),
+    ],
+)
+def test_numbers_of_a_range(least, most, fits, others, said):
+    for value in fits:
+        check_range(Number(value), least, "x", most=most)
+    for value in others:
+        with pytest.raises(ValueError, match=f"^x must be {said}, found {value}$"):
+            check_range(Number(value), least, "x", most=most)

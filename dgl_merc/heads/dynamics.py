@@ -20,6 +20,7 @@ EmotionIC, 2023), over the logits of a context network. Here there is none befor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from dgl_merc.layers.dropout import Dropout
 from dgl_merc.layers.fusion import beside
 from dgl_merc.losses import cross_entropy
 from dgl_merc.losses.processes import mean
+from dgl_merc.settings import check_range
 
 __all__ = ["DynamicsOptions", "EmotionDynamics", "Opinion"]
 
@@ -57,14 +59,10 @@ class DynamicsOptions:
     transitions: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.share <= 1.0:
-            raise ValueError(f"share must be from 0 to 1, found {self.share}")
-        if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
-        if not 2 <= self.speakers <= 4:
-            raise ValueError(f"speakers must be from 2 to 4, found {self.speakers}")
-        if not 0.0 <= self.transitions < float("inf"):
-            raise ValueError(f"transitions must be at least 0 and finite, found {self.transitions}")
+        check_range(self, 0, "share", most=1)
+        check_range(self, 0, "dropout", most=1)
+        check_range(self, 2, "speakers", most=4)
+        check_range(self, 0, "transitions", most=math.inf)
 
 
 class Opinion(NamedTuple):

@@ -20,7 +20,7 @@ from dgl_merc.kernels import attention_filter
 from dgl_merc.kernels.attention_filter import Attention
 from dgl_merc.layers.fusion import beside
 from dgl_merc.layers.probe import Probe, probed
-from dgl_merc.settings import check_choices
+from dgl_merc.settings import check_choices, check_range
 
 __all__ = ["AttentionFilter", "AttentionFilterOptions"]
 
@@ -42,8 +42,7 @@ class AttentionFilterOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if not self.relation_dim >= 1:
-            raise ValueError(f"relation_dim must be at least 1, found {self.relation_dim}")
+        check_range(self, 1, "relation_dim")
 
 
 class AttentionFilter(nn.Module):

@@ -30,7 +30,7 @@ from dgl_merc.graphs import UTTERANCE, Structure
 from dgl_merc.layers.dropout import Dropout
 from dgl_merc.layers.fusion import at_nodes, beside
 from dgl_merc.layers.sequences import Recurrent, Sequences
-from dgl_merc.settings import check_choices
+from dgl_merc.settings import check_choices, check_range
 
 __all__ = ["ContextEncoder", "ContextEncoderOptions"]
 
@@ -62,11 +62,9 @@ class ContextEncoderOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name, least in (("layers", 1), ("input_dim", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
-        if not 0.0 <= self.input_dropout <= 1.0:
-            raise ValueError(f"input_dropout must be from 0 to 1, found {self.input_dropout}")
+        check_range(self, 1, "layers")
+        check_range(self, 0, "input_dim")
+        check_range(self, 0, "input_dropout", most=1)
         if not self.projected and (self.input_dim or self.speaker_context):
             raise ValueError("projected must be True with input_dim or speaker_context, whose parts W_m puts together")
         if not self.projected and self.hears == "text":

@@ -22,7 +22,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.kernels import cross_modal_attention
 from dgl_merc.kernels.cross_modal_attention import alone_nodes
 from dgl_merc.layers.probe import Probe, complete, probed
-from dgl_merc.settings import check_choices
+from dgl_merc.settings import check_choices, check_range
 
 __all__ = ["CrossModalAttention", "CrossModalAttentionOptions"]
 
@@ -47,9 +47,8 @@ class CrossModalAttentionOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name, least in (("heads", 0), ("head_dim", 1)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_range(self, 0, "heads")
+        check_range(self, 1, "head_dim")
 
 
 class CrossModalAttention(nn.Module):

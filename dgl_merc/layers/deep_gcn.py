@@ -23,6 +23,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.kernels import ArccosWeight, masked_gcn
 from dgl_merc.layers.masked_gcn import note_likeness
 from dgl_merc.layers.probe import Probe, probed
+from dgl_merc.settings import check_range
 
 __all__ = ["DeepGCN", "DeepGCNOptions"]
 
@@ -44,14 +45,11 @@ class DeepGCNOptions:
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.layers >= 0:
-            raise ValueError(f"layers must be at least 0, found {self.layers}")
-        if not 0.0 <= self.alpha <= 1.0:
-            raise ValueError(f"alpha must be from 0 to 1, found {self.alpha}")
+        check_range(self, 0, "layers")
+        check_range(self, 0, "alpha", most=1)
         if not 0.0 < self.eta <= math.e - 1:
             raise ValueError(f"eta must be above 0 and at most {math.e - 1:.3f}, found {self.eta}")
-        if not 0.0 <= self.gamma <= 100.0:
-            raise ValueError(f"gamma must be from 0 to 100, found {self.gamma}")
+        check_range(self, 0, "gamma", most=100)
 
 
 class DeepGCN(nn.Module):

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from dgl_merc.graphs import Structure
 from dgl_merc.kernels import semantic_attention
 from dgl_merc.layers.probe import Probe, probed
-from dgl_merc.settings import check_choices
+from dgl_merc.settings import check_choices, check_range
 
 __all__ = ["DistributionEncoder", "DistributionEncoderOptions", "Gaussian"]
 
@@ -50,8 +50,7 @@ class DistributionEncoderOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if not self.heads >= 1:
-            raise ValueError(f"heads must be at least 1, found {self.heads}")
+        check_range(self, 1, "heads")
         if not 1e-4 <= self.spread <= 10.0:
             raise ValueError(f"spread must be from 0.0001 to 10, found {self.spread}")
 

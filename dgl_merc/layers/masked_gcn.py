@@ -20,7 +20,7 @@ from dgl_merc.kernels import ArccosWeight, HashMask, masked_gcn
 from dgl_merc.kernels.edge_list import split_nodes
 from dgl_merc.kernels.masked_gcn import Backend, Degree
 from dgl_merc.layers.probe import Probe, Seen, probed
-from dgl_merc.settings import check_choices
+from dgl_merc.settings import check_choices, check_range
 
 __all__ = ["Fused", "MaskedGCN", "MaskedGCNOptions", "note_likeness"]
 
@@ -49,12 +49,9 @@ class MaskedGCNOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if not self.layers >= 0:
-            raise ValueError(f"layers must be at least 0, found {self.layers}")
-        if not 0.0 <= self.rate <= 1.0:
-            raise ValueError(f"rate must be from 0 to 1, found {self.rate}")
-        if not 0.0 <= self.aleph <= 100.0:
-            raise ValueError(f"aleph must be from 0 to 100, found {self.aleph}")
+        check_range(self, 0, "layers")
+        check_range(self, 0, "rate", most=1)
+        check_range(self, 0, "aleph", most=100)
 
 
 class Fused(NamedTuple):

@@ -18,6 +18,7 @@ from dgl_merc.graphs import RELATIONS, UTTERANCE, Structure
 from dgl_merc.graphs.similarity import unit_rows
 from dgl_merc.kernels import ArccosWeight, rgcn, semantic_attention
 from dgl_merc.layers.probe import Probe, Seen, probed
+from dgl_merc.settings import check_range
 
 __all__ = ["SemanticEncoder", "SemanticGraph", "SemanticGraphOptions", "SyntacticEncoder"]
 
@@ -48,9 +49,8 @@ class SemanticGraphOptions:
     def __post_init__(self) -> None:
         if self.relations not in (2, 4):
             raise ValueError(f"relations must be 2 or 4, found {self.relations}")
-        for name, least in (("layers", 0), ("heads", 0), ("buckets", 1)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_range(self, 0, "layers", "heads")
+        check_range(self, 1, "buckets")
         if not self.layers and not self.heads:
             raise ValueError("layers must be at least 1 where heads is 0: one of the two encoders has to be there")
 

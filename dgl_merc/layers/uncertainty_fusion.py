@@ -25,7 +25,7 @@ from dgl_merc.kernels import cross_modal_attention
 from dgl_merc.layers.distribution_encoder import Gaussian
 from dgl_merc.layers.fusion import at_nodes, beside
 from dgl_merc.layers.probe import Probe, complete, probed
-from dgl_merc.settings import check_choices
+from dgl_merc.settings import check_choices, check_range
 
 __all__ = ["UncertaintyFusion", "UncertaintyFusionOptions", "Unified"]
 
@@ -50,9 +50,7 @@ class UncertaintyFusionOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("heads", "head_dim"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        check_range(self, 1, "heads", "head_dim")
 
 
 class Unified(NamedTuple):

@@ -7,6 +7,7 @@ Each loss is in a file of its own; none is made whose factor is 0. With several 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from dgl_merc.losses import processes
 from dgl_merc.losses.instance_alignment import HardSame, instance_alignment
 from dgl_merc.losses.latent_alignment import latent_alignment
 from dgl_merc.losses.prototype_alignment import prototype_alignment
-from dgl_merc.settings import check_choices
+from dgl_merc.settings import check_choices, check_range
 
 __all__ = ["Alignment", "AlignmentOptions"]
 
@@ -63,18 +64,12 @@ class AlignmentOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("weight", "instance", "prototype", "latent"):
-            if not 0.0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be at least 0 and finite, found {getattr(self, name)}")
-        for name in ("tau_text", "tau_speech", "tau_cross", "tau_prototype", "epsilon"):
-            if not 0.001 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be at least 0.001 and finite, found {getattr(self, name)}")
+        check_range(self, 0, "weight", "instance", "prototype", "latent", most=math.inf)
+        check_range(self, 0.001, "tau_text", "tau_speech", "tau_cross", "tau_prototype", "epsilon", most=math.inf)
         for name in ("xi_text", "xi_speech", "xi_cross"):
             if not abs(getattr(self, name)) < float("inf"):
                 raise ValueError(f"{name} must be finite, found {getattr(self, name)}")
-        for name in ("prototypes", "iterations"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        check_range(self, 1, "prototypes", "iterations")
 
 
 class Alignment(nn.Module):

@@ -15,6 +15,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.heads import DynamicsOptions, EmotionDynamics, EmotionHead
 from dgl_merc.layers import Dropout, Probe, Recurrent, Sequences, beside
 from dgl_merc.models.base import Model, ModelInput, Output
+from dgl_merc.settings import check_range
 
 __all__ = ["BiLSTM", "BiLSTMOptions"]
 
@@ -36,11 +37,8 @@ class BiLSTMOptions:
     dynamics: DynamicsOptions = field(default_factory=DynamicsOptions)
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
+        check_range(self, 1, "hidden", "layers")
+        check_range(self, 0, "dropout", most=1)
 
 
 class BiLSTM(Model):

@@ -22,7 +22,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.heads import EmotionHead
 from dgl_merc.layers import DialogueAttention, DialogueGraph, DialogueGraphOptions, Dropout, Probe, Recurrent, Sequences, beside
 from dgl_merc.models.base import Model, ModelInput, Output
-from dgl_merc.settings import check_choices
+from dgl_merc.settings import check_choices, check_range
 
 __all__ = ["DialogueGCN", "DialogueGCNOptions"]
 
@@ -49,11 +49,8 @@ class DialogueGCNOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("hidden", "dim"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
+        check_range(self, 1, "hidden", "dim")
+        check_range(self, 0, "dropout", most=1)
 
 
 class DialogueGCN(Model):

@@ -21,6 +21,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.heads import EmotionHead
 from dgl_merc.layers import DialogueAttention, Dropout, PartyRecurrence, Probe, Recurrent, Sequences, beside
 from dgl_merc.models.base import Model, ModelInput, Output
+from dgl_merc.settings import check_range
 
 __all__ = ["DialogueRNN", "DialogueRNNOptions"]
 
@@ -50,11 +51,9 @@ class DialogueRNNOptions:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, least in (("global_dim", 1), ("party_dim", 1), ("hidden", 1), ("input_dim", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
-        if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
+        check_range(self, 1, "global_dim", "party_dim", "hidden")
+        check_range(self, 0, "input_dim")
+        check_range(self, 0, "dropout", most=1)
 
 
 class DialogueRNN(Model):

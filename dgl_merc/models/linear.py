@@ -28,6 +28,7 @@ from dgl_merc.errors import DivergedError, InputError
 from dgl_merc.graphs import Structure
 from dgl_merc.layers import Probe, beside
 from dgl_merc.models.base import Model, ModelInput, Output
+from dgl_merc.settings import check_range
 
 __all__ = ["Logistic", "LogisticOptions", "Majority", "MajorityOptions"]
 
@@ -53,8 +54,7 @@ class LogisticOptions:
     def __post_init__(self) -> None:
         if not 0.0 < self.C < float("inf"):
             raise ValueError(f"C must be greater than 0 and finite, found {self.C}")
-        if not self.max_iter >= 1:
-            raise ValueError(f"max_iter must be at least 1, found {self.max_iter}")
+        check_range(self, 1, "max_iter")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.heads import EmotionHead
 from dgl_merc.layers import ContextEncoder, ContextEncoderOptions, FrequencyGCN, HypergraphConvolutions, Probe, SpeakerEmbedding, beside
 from dgl_merc.models.base import Model, ModelInput, Output
+from dgl_merc.settings import check_range
 
 __all__ = ["M3Net", "M3NetOptions"]
 
@@ -49,11 +50,9 @@ class M3NetOptions:
     frequency_layers: int = 4
 
     def __post_init__(self) -> None:
-        for name, least in (("dim", 1), ("speaker_rows", 0), ("hypergraph_layers", 0), ("frequency_layers", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
-        if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
+        check_range(self, 1, "dim")
+        check_range(self, 0, "speaker_rows", "hypergraph_layers", "frequency_layers")
+        check_range(self, 0, "dropout", most=1)
 
 
 class M3Net(Model):

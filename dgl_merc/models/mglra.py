@@ -6,6 +6,7 @@ reading is an option.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,7 +33,7 @@ from dgl_merc.layers import (
 )
 from dgl_merc.losses import cosine_error
 from dgl_merc.models.base import Model, ModelInput, Output
-from dgl_merc.settings import check_choices
+from dgl_merc.settings import check_choices, check_range
 
 __all__ = ["MGLRA", "MGLRAOptions"]
 
@@ -80,13 +81,9 @@ class MGLRAOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("dim", "rounds", "speaker_rows"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
-        if not 0.0 <= self.reconstruction < float("inf"):
-            raise ValueError(f"reconstruction must be at least 0 and finite, found {self.reconstruction}")
+        check_range(self, 1, "dim", "rounds", "speaker_rows")
+        check_range(self, 0, "dropout", most=1)
+        check_range(self, 0, "reconstruction", most=math.inf)
         if self.reconstruction and (self.fusion == "none" or self.gcn.mask == "edges"):
             raise ValueError("reconstruction guesses masked nodes, and none are masked: set gcn.mask to both or nodes (and fusion to gcn)")
 

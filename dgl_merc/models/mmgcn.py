@@ -23,6 +23,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.heads import EmotionHead
 from dgl_merc.layers import ContextEncoder, ContextEncoderOptions, DeepGCN, DeepGCNOptions, Probe, SpeakerEmbedding, beside
 from dgl_merc.models.base import Model, ModelInput, Output
+from dgl_merc.settings import check_range
 
 __all__ = ["MMGCN", "MMGCNOptions"]
 
@@ -46,11 +47,9 @@ class MMGCNOptions:
     gcn: DeepGCNOptions = field(default_factory=DeepGCNOptions)
 
     def __post_init__(self) -> None:
-        for name, least in (("dim", 1), ("speaker_rows", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
-        if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
+        check_range(self, 1, "dim")
+        check_range(self, 0, "speaker_rows")
+        check_range(self, 0, "dropout", most=1)
 
 
 class MMGCN(Model):

@@ -30,6 +30,7 @@ from dgl_merc.layers import (
 )
 from dgl_merc.losses import Alignment, AlignmentOptions
 from dgl_merc.models.base import Model, ModelInput, Output
+from dgl_merc.settings import check_range
 
 __all__ = ["SGRNet", "SGRNetOptions"]
 
@@ -61,11 +62,8 @@ class SGRNetOptions:
     dynamics: DynamicsOptions = field(default_factory=DynamicsOptions)
 
     def __post_init__(self) -> None:
-        for name in ("dim", "width"):
-            if not getattr(self, name) >= 2:
-                raise ValueError(f"{name} must be at least 2, found {getattr(self, name)}")
-        if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(f"dropout must be from 0 to 1, found {self.dropout}")
+        check_range(self, 2, "dim", "width")
+        check_range(self, 0, "dropout", most=1)
         if not self.context.projected and self.context.bidirectional and self.dim % 2:
             raise ValueError(f"dim must be even where context.projected is False and there are two directions, found {self.dim}")
         self.distribution.check(self.dim)

@@ -18,6 +18,7 @@ from dgl_merc.graphs import Structure
 from dgl_merc.heads import EmotionHead
 from dgl_merc.layers import Dropout, Probe, TransformerLayer, beside, sinusoidal_positions
 from dgl_merc.models.base import Model, ModelInput, Output
+from dgl_merc.settings import check_range
 
 __all__ = ["Transformer", "TransformerOptions"]
 
@@ -43,14 +44,10 @@ class TransformerOptions:
     input_dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("dim", "layers", "heads", "feed_forward"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        check_range(self, 1, "dim", "layers", "heads", "feed_forward")
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), found {self.dim}")
-        for name in ("dropout", "input_dropout"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be from 0 to 1, found {getattr(self, name)}")
+        check_range(self, 0, "dropout", "input_dropout", most=1)
 
 
 class Transformer(Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ from dgl_merc.corpus import ScalingKind
 from dgl_merc.corpus.reduction import parse_reduction
 from dgl_merc.errors import InputError
 from dgl_merc.models import MODELS, options_of
-from dgl_merc.settings import assign, check_choices, from_table, merge
+from dgl_merc.settings import assign, check_choices, check_range, from_table, merge
 
 __all__ = ["DataSettings", "GraphSettings", "Learn", "Settings", "TrainingSettings", "load_settings", "preset_names", "preset_table"]
 
@@ -152,7 +153,9 @@ class TrainingSettings:
         for name in ("lr", "batch_size", "max_epochs", "patience", "restart_epochs", "restart_growth"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be greater than 0 and finite, found {getattr(self, name)}")
-        for name in (
+        check_range(
+            self,
+            0,
             "weight_decay",
             "clip",
             "lr_min",
@@ -162,9 +165,8 @@ class TrainingSettings:
             "batch_utterances",
             "focal",
             "averaging_from",
-        ):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be at least 0 and finite, found {getattr(self, name)}")
+            most=math.inf,
+        )
         for name in ("label_smoothing", "averaging_decay", "modality_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be from 0 to less than 1, found {getattr(self, name)}")

@@ -1,103 +1,71 @@
 """Emotion dynamics as a second opinion: what each turn shows by itself, heard in the conversation, beside what a graph model says.
 
-    b_u   = sum over the modalities m that u has of W_m dropout(x_um) 384 / D + a_m   its own evidence; D >= 64 features in all
-    T     = softmax over e of 4 (A[own, e] + B[other, e])                            inertia A and contagion B
+    b_u   = W [x_u, p_u] + a - log f                    its own evidence; p_u which modalities it has; 0 where it has none
+    T     = softmax over e of s (A[own, e] + B[other, e])                            inertia A and contagion B
     c_u   = emotion_dynamics(b, T)                                                   what the conversation says of u
     q_u   = softmax(b_u + c_u)                                                       the second opinion
     log p_u = (1 - share) log softmax(logits_u) + share log q_u + constant            a product of experts (Hinton 2002)
 
-b hears one utterance and T a few hundred numbers, so that this learns from little what a recurrent network needs many dialogues for, and
-cannot learn a training dialogue by heart. A modality that is absent shows nothing, a_m included. The model's own logits are trained as
-they are without it, and both are trained apart:
-
-    L = CE(q) + CE(softmax(b + r)) + transitions (-log T[y_own, y_other, y_u])        over labelled utterances, r learnt
-
-the second term so that evidence speaks for itself, up to the classes' frequencies r; the third the mean over turns of which own and
-other last emotion are known, remembered as the kernel remembers them. Weights of classes and the like are the own logits' loss's alone.
+b hears one utterance and T a few hundred numbers, so that this learns from little what a recurrent network needs many dialogues for. And
+it is solved, not trained: W, a by logistic regression of each labelled utterance's emotion, whose answer without the frequencies f of the
+classes is what an utterance shows; A, B by logistic regression of the emotion by the own and the others' last one, over turns of which all
+three are known. How much large weights cost (C) and how sharp T is (s) are chosen among a few by weighted F1 of q, on training dialogues
+that were left out (:func:`solve_dynamics`). The model's own network is trained as it is without.
 Ours, in neither of the two papers; chains over emotions have been tried on conversations by others (CESTa, SIGDIAL 2020;
 EmotionIC, 2023), over the logits of a context network. Here there is none before the chain.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dgl_merc.graphs import Structure
+from dgl_merc.heads.dynamics_solution import solve_dynamics
 from dgl_merc.kernels.emotion_dynamics import emotion_dynamics
-from dgl_merc.layers.dropout import Dropout
 from dgl_merc.layers.fusion import beside
-from dgl_merc.losses import cross_entropy
-from dgl_merc.losses.processes import mean
 from dgl_merc.settings import check_range
 
-__all__ = ["DynamicsOptions", "EmotionDynamics", "Opinion"]
-
-_GAIN = 4.0  # of A and B: a learning rate that suits a network would hardly move them
-_WIDTH, _LEAST = 384, 64  # features at which W's learning rate is the network's; of fewer, down to these, each must say more
+__all__ = ["DynamicsOptions", "EmotionDynamics"]
 
 
 @dataclass(frozen=True)
 class DynamicsOptions:
-    """How much a second opinion by emotion dynamics counts, and how it is had.
+    """How much a second opinion by emotion dynamics counts.
 
     Attributes:
         share: of the second opinion; 0: there is none.
-        dropout: on the features.
-        speakers: how many of the last speakers' emotions are remembered; (C + 1) to this power is the number of states, C the classes.
-        transitions: weight of the loss of T.
+        speakers: how many of the last speakers' emotions are remembered; (K + 1) to this power is the number of states, K the classes.
     """
 
     share: float = 0.0
-    dropout: float = 0.1
     speakers: int = 3
-    transitions: float = 0.3
 
     def __post_init__(self) -> None:
         check_range(self, 0, "share", most=1)
-        check_range(self, 0, "dropout", most=1)
         check_range(self, 2, "speakers", most=4)
-        check_range(self, 0, "transitions", most=math.inf)
-
-
-class Opinion(NamedTuple):
-    """What comes of two opinions.
-
-    Attributes:
-        logits: [U, C] in training the model's own, which are trained by themselves; else of both.
-        losses: name -> []; in training.
-    """
-
-    logits: Tensor
-    losses: dict[str, Tensor]
 
 
 class EmotionDynamics(nn.Module):
-    """W, a, A, B and r.
+    """W, a - log f, s A and s B, which no gradient moves.
 
     Args:
         widths: modality -> width.
-        outputs: C, at least 2.
+        outputs: K, at least 2.
         options: how.
     """
 
     def __init__(self, widths: Mapping[str, int], outputs: int, options: DynamicsOptions) -> None:
         super().__init__()
         self.options, self.outputs = options, outputs
-        self.evidence = nn.Linear(sum(widths.values()), outputs, bias=False)
-        self.scale = _WIDTH / max(sum(widths.values()), _LEAST)
-        self.presence = nn.Parameter(torch.zeros(len(widths), outputs))
+        self.evidence = nn.Linear(sum(widths.values()) + len(widths), outputs)
         self.inertia = nn.Parameter(torch.zeros(outputs + 1, outputs))
         self.contagion = nn.Parameter(torch.zeros(outputs + 1, outputs))
-        self.frequency = nn.Parameter(torch.zeros(outputs))
-        self.dropout = Dropout(options.dropout)
-        nn.init.zeros_(self.evidence.weight)
-        nn.init.eye_(self.inertia.data).div_(_GAIN)  # an emotion is more likely to stay
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter).requires_grad_(False)
 
     @classmethod
     def of(cls, widths: Mapping[str, int], outputs: int, options: DynamicsOptions) -> EmotionDynamics | None:
@@ -106,62 +74,39 @@ class EmotionDynamics(nn.Module):
 
     @property
     def transition(self) -> Tensor:
-        """[C + 1, C + 1, C] log T: own, other, new; index C: no such turn."""
-        return (_GAIN * (self.inertia[:, None] + self.contagion)).log_softmax(-1)
+        """[K + 1, K + 1, K] log T: own, other, new; index K: no such turn."""
+        return (self.inertia[:, None] + self.contagion).log_softmax(-1)
 
-    def forward(self, structure: Structure, features: Mapping[str, Tensor], logits: Tensor, labels: Tensor | None = None) -> Opinion:
+    @torch.no_grad()
+    def solve(self, structure: Structure, features: Mapping[str, Tensor], labels: Tensor) -> None:
+        """Find the numbers. See :meth:`dgl_merc.models.base.Model.solve`."""
+        shown = self._shown(structure, features).double().numpy()
+        solution = solve_dynamics(structure, shown, labels, self.outputs, speakers=self.options.speakers)
+        self.evidence.weight.copy_(torch.from_numpy(solution.weight))
+        self.evidence.bias.copy_(torch.from_numpy(solution.bias))
+        self.inertia.copy_(torch.from_numpy(solution.inertia))
+        self.contagion.copy_(torch.from_numpy(solution.contagion))
+
+    @staticmethod
+    def _shown(structure: Structure, features: Mapping[str, Tensor]) -> Tensor:
+        """[U, F + M] all features, zeros where a modality is absent, and which are there."""
+        x = beside(structure, features)
+        return torch.cat([x, structure.presence.to(x)], dim=-1)
+
+    def forward(self, structure: Structure, features: Mapping[str, Tensor], logits: Tensor) -> Tensor:
         """Hear both.
 
         Args:
             structure: S of U utterances.
             features: modality -> [N_m, width], scaled.
-            logits: [U, C] the model's own.
-            labels: [U], -1 = unlabelled; for the losses, in training; nothing else depends on them.
+            logits: [U, K] the model's own.
 
         Returns:
-            In training the model's own logits and, of labels, the loss ``dynamics``; else log p_u.
+            [U, K] log p_u; in training the model's own logits as they are.
         """
-        x = beside(structure, features)
-        b = self.scale * self.evidence(self.dropout(x)) + structure.presence.to(x) @ self.presence
-        transition = self.transition
-        q = b + emotion_dynamics(structure, b, transition, speakers=self.options.speakers)
-        if not self.training:
-            share = self.options.share
-            return Opinion((1 - share) * logits.log_softmax(-1) + share * q.log_softmax(-1), {})
-        if labels is None:
-            return Opinion(logits, {})
-        loss = cross_entropy(q, labels) + cross_entropy(b + self.frequency, labels)
-        if self.options.transitions:
-            loss = loss + self.options.transitions * self._surprise(structure, labels, transition)
-        return Opinion(logits, {"dynamics": loss})
-
-    def _surprise(self, structure: Structure, labels: Tensor, transition: Tensor) -> Tensor:
-        own, other = last_emotions(structure, labels, self.outputs, speakers=self.options.speakers)
-        known = (labels >= 0) & (own >= 0) & (other >= 0)
-        at = ((own * (self.outputs + 1) + other) * self.outputs + labels)[known]
-        return mean(-transition.flatten().index_select(0, at).sum(), known.sum())
-
-
-def last_emotions(structure: Structure, labels: Tensor, none: int, *, speakers: int) -> tuple[Tensor, Tensor]:
-    """[U] the label of the last turn of each turn's speaker, and [U] of whoever else spoke last.
-
-    Args:
-        structure: S of U utterances.
-        labels: [U]; a label that is not known is one like others here.
-        none: stands for: there was no such turn.
-        speakers: how many are remembered: who comes back after as many others is new, as in :func:`emotion_dynamics`.
-
-    >>> from dgl_merc.graphs import GraphSpec
-    >>> s = Structure.of([4], GraphSpec(("text",)), speakers=[0, 1, 0, 0])
-    >>> last_emotions(s, torch.tensor([5, 6, -1, 7]), 9, speakers=2)
-    (tensor([ 9,  9,  5, -1]), tensor([9, 5, 6, 6]))
-    """
-    own, other, last = [], [], dict[int, int]()  # the latest at the end
-    for at, speaker, label in zip(structure.position.tolist(), structure.speakers.tolist(), labels.tolist(), strict=True):
-        last = last if at else {}
-        own.append(last.pop(speaker, none))
-        other.append(next(reversed(last.values()), none))
-        last[speaker] = label
-        if len(last) > speakers:
-            del last[next(iter(last))]
-    return labels.new_tensor(own), labels.new_tensor(other)
+        if self.training:
+            return logits
+        b: Tensor = self.evidence(self._shown(structure, features)) * structure.presence.any(-1, keepdim=True)
+        q = b + emotion_dynamics(structure, b, self.transition, speakers=self.options.speakers)
+        share = self.options.share
+        return (1 - share) * logits.log_softmax(-1) + share * q.log_softmax(-1)

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from dgl_merc.graphs import GraphSpec, Structure
+from dgl_merc.heads.dynamics import EmotionDynamics
 from dgl_merc.layers import Probe
 
 __all__ = ["Model", "ModelInput", "Output"]
@@ -55,10 +56,18 @@ class Model(nn.Module):
     later one.
 
     Attributes:
-        solved: whether :meth:`solve` finds the weights in one go, instead of gradient steps.
+        solved: whether :meth:`solve` finds all weights in one go, and there is no gradient step.
     """
 
     solved: ClassVar[bool] = False
+
+    @property
+    def to_solve(self) -> bool:
+        """Whether :meth:`solve` has anything to do, before the first step."""
+        return self.solved or bool(self._opinions())
+
+    def _opinions(self) -> list[EmotionDynamics]:
+        return [child for child in self.children() if isinstance(child, EmotionDynamics)]
 
     def forward(
         self,
@@ -83,8 +92,8 @@ class Model(nn.Module):
         """
         raise NotImplementedError
 
-    def solve(self, structure: Structure, features: Mapping[str, Tensor], truth: Tensor, weights: Tensor | None = None) -> None:
-        """Find the weights, where that needs no gradient steps. The result is a function of the arguments: nothing is drawn.
+    def solve(self, structure: Structure, features: Mapping[str, Tensor], truth: Tensor, weights: Tensor | None = None) -> None:  # noqa: ARG002
+        """Find the weights that need no gradient steps: all, or those of a second opinion. A function of the arguments: nothing is drawn.
 
         Args:
             structure: S, of the U utterances of all training dialogues.
@@ -93,6 +102,8 @@ class Model(nn.Module):
             weights: [C] what a class weighs; None: all alike.
 
         Raises:
+            DivergedError: features that are not finite.
             InputError: there is no solution, or it can't be found.
         """
-        raise NotImplementedError
+        for opinion in self._opinions():
+            opinion.solve(structure, features, truth)

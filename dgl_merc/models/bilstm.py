@@ -64,10 +64,10 @@ class BiLSTM(Model):
         features: Mapping[str, Tensor],
         *,
         step: int = 0,  # noqa: ARG002  (no mask)
-        labels: Tensor | None = None,
+        labels: Tensor | None = None,  # noqa: ARG002  (no loss of its own)
         probe: Probe | None = None,  # noqa: ARG002  (no edges)
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
         hidden = self.encoder(self.dropout(beside(structure, features)), Sequences.of_dialogues(structure))
         logits = self.head(hidden)
-        return Output(logits) if self.dynamics is None else Output(*self.dynamics(structure, features, logits, labels))
+        return Output(logits if self.dynamics is None else self.dynamics(structure, features, logits))

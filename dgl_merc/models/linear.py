@@ -26,15 +26,12 @@ from torch import Tensor, nn
 
 from dgl_merc.errors import DivergedError, InputError
 from dgl_merc.graphs import Structure
+from dgl_merc.heads.regression import ABSENT, logistic_regression
 from dgl_merc.layers import Probe, beside
 from dgl_merc.models.base import Model, ModelInput, Output
 from dgl_merc.settings import check_range
 
 __all__ = ["Logistic", "LogisticOptions", "Majority", "MajorityOptions"]
-
-ABSENT = -30.0
-"""The logit of a class that no training utterance has. The greatest of the others is never below log(1 / C), and 0 in logistic regression:
-the penalty keeps their sum at 0."""
 
 Array = npt.NDArray[Any]
 
@@ -104,9 +101,24 @@ class Logistic(_Linear):
         if truth.is_floating_point():
             weight, bias = _ridge(x, y, self.options)
         else:
-            weight, bias = _logistic(x, y, self.head.out_features, None if weights is None else weights.numpy(), self.options)
+            weight, bias = self._logistic(x, y, None if weights is None else weights.numpy())
         self.head.weight.copy_(torch.from_numpy(weight))
         self.head.bias.copy_(torch.from_numpy(bias))
+
+    def _logistic(self, x: Array, y: Array, weights: Array | None) -> tuple[Array, Array]:
+        """[C, F] and [C]; ``weights`` [C]."""
+        from sklearn.exceptions import ConvergenceWarning
+
+        o = self.options
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            try:
+                return logistic_regression(x, y, self.head.out_features, C=o.C, max_iter=o.max_iter, weights=weights)
+            except ConvergenceWarning:
+                raise InputError(
+                    f"logistic regression needs more than {o.max_iter} steps: expected a greater model.max_iter, or a smaller model.C "
+                    f"(now {o.C})"
+                ) from None
 
 
 class Majority(_Linear):
@@ -150,28 +162,3 @@ def _ridge(x: Array, y: Array, options: LogisticOptions) -> tuple[Array, Array]:
 
     fitted = Ridge(alpha=1.0 / options.C).fit(x, y.astype(np.float64))
     return fitted.coef_[None], np.array([fitted.intercept_])
-
-
-def _logistic(x: Array, y: Array, classes: int, weights: Array | None, options: LogisticOptions) -> tuple[Array, Array]:
-    """[C, F] and [C]; ``weights`` [C]."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, ABSENT)
-    found = np.unique(y)
-    bias[found] = 0.0
-    if len(found) == 1:
-        return weight, bias
-    model = LogisticRegression(C=options.C, max_iter=options.max_iter)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            model.fit(x, y, None if weights is None else weights[y])
-        except ConvergenceWarning:
-            raise InputError(
-                f"logistic regression needs more than {options.max_iter} steps: expected a greater model.max_iter, or a smaller model.C "
-                f"(now {options.C})"
-            ) from None
-    of = found if len(found) > 2 else found[1:]  # of two classes there is the second's logit, the first's is 0
-    weight[of], bias[of] = model.coef_, model.intercept_
-    return weight, bias

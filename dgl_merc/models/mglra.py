@@ -114,7 +114,7 @@ class MGLRA(Model):
         features: Mapping[str, Tensor],
         *,
         step: int = 0,
-        labels: Tensor | None = None,
+        labels: Tensor | None = None,  # noqa: ARG002  (no loss that needs them)
         probe: Probe | None = None,
     ) -> Output:
         """See :class:`dgl_merc.models.base.Model`."""
@@ -124,10 +124,7 @@ class MGLRA(Model):
         nodes = self.speakers(structure, aligned) if self.speakers else aligned  # X^S (16)
         h, losses = self._fuse(structure, nodes, step, probe)
         logits = self.head(h)  # (22)-(24)
-        if self.dynamics is None:
-            return Output(logits, losses)
-        opinion = self.dynamics(structure, features, logits, labels)
-        return Output(opinion.logits, losses | opinion.losses)
+        return Output(logits if self.dynamics is None else self.dynamics(structure, features, logits), losses)
 
     def _fuse(self, structure: Structure, nodes: Nodes, step: int, probe: Probe | None) -> tuple[Tensor, dict[str, Tensor]]:
         """X^S to what the head reads, and the loss of reconstruction: (17)-(21)."""

@@ -100,8 +100,7 @@ class SGRNet(Model):
         output = self._by_graph(structure, features, labels, probe)
         if self.dynamics is None:
             return output
-        opinion = self.dynamics(structure, features, output.logits, labels)
-        return Output(opinion.logits, {**output.losses, **opinion.losses}, output.details)
+        return output._replace(logits=self.dynamics(structure, features, output.logits))
 
     def _by_graph(self, structure: Structure, features: Mapping[str, Tensor], labels: Tensor | None, probe: Probe | None) -> Output:
         """The paper's network: (1)-(31)."""

@@ -10,8 +10,8 @@ split: a :class:`Trainer` sees training and dev dialogues only, and whoever has 
 The order of epoch e is the e-th permutation of a generator of the seed, so that a state needs no more than counters, weights, moments and
 torch's generator (dropout).
 
-A model that is solved (:meth:`dgl_merc.models.Model.solve`) takes no step: its weights are found on all training dialogues at once, by the
-first process, and there is one look at dev.
+What needs no steps (:meth:`dgl_merc.models.Model.solve`) is found before the first one, on all training dialogues at once, by the first
+process. A model that is solved has nothing else: it takes no step, and there is one look at dev.
 
 With several processes each knows this order and takes its share of every batch; losses and gradients are those of the whole batch
 (:mod:`dgl_merc.losses.processes`), so all make the same step. The first one looks at dev and tells the others.
@@ -35,7 +35,7 @@ from dgl_merc.losses.processes import total
 from dgl_merc.models import Model
 from dgl_merc.training.checkpoint import Checkpoint
 from dgl_merc.training.data import Batch, DialogueData, Flags, Numbers, draw_drops
-from dgl_merc.training.optimisation import average_model, batch_size, learning_rate, make_optimiser, set_learning_rate
+from dgl_merc.training.optimisation import all_steps, average_model, batch_size, learning_rate, make_optimiser, set_learning_rate
 from dgl_merc.training.prediction import predict
 from dgl_merc.training.processes import ALONE, Processes
 from dgl_merc.training.settings import TrainingSettings
@@ -154,19 +154,19 @@ class Trainer:
             InputError: a state that can't be read, or a model that can't be solved.
         """
         self._take_up()
-        if self.model.solved:
+        if self.model.to_solve and not self.history:
             self._solve()
-        else:
+        if not self.model.solved:
             self._descend()
         self.model.load_state_dict(self.best_weights)
         return Trained(self._best(), tuple(self.history))
 
     def _solve(self) -> None:
-        """All at once and one look, unless the state had it already."""
-        if self.history:
-            return
+        """What needs no steps; one look, where that is all."""
         begun, batch = time.perf_counter(), self.data.batch(self.training)
         self.model.load_state_dict(self.processes.first(lambda: self._solution(batch)))
+        if not self.model.solved:
+            return
         batch = batch.to(self.device)
         with torch.inference_mode():
             logits = self.model.eval()(batch.structure, batch.features).logits
@@ -206,12 +206,12 @@ class Trainer:
         step, s = self.progress.step, self.settings
         if self.history and self.history[-1].step == step and len(self.history) - self._best().number >= s.patience:
             return True
-        return step >= (s.max_steps or s.max_epochs * self.steps_per_epoch)
+        return step >= all_steps(s, self.steps_per_epoch)
 
     def _due(self) -> bool:
         """Whether dev is looked at now."""
         step, s = self.progress.step, self.settings
-        return step % (s.eval_every or self.steps_per_epoch) == 0 or step == (s.max_steps or s.max_epochs * self.steps_per_epoch)
+        return step % (s.eval_every or self.steps_per_epoch) == 0 or step == all_steps(s, self.steps_per_epoch)
 
     def _step(self, batch: Batch) -> None:
         """One gradient step. A batch with nothing to learn takes none, but counts: masks and rates are functions of the step."""

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_m
 
 from dgl_merc.training.settings import TrainingSettings
 
-__all__ = ["average_model", "batch_size", "learning_rate", "make_optimiser", "set_learning_rate"]
+__all__ = ["all_steps", "average_model", "batch_size", "learning_rate", "make_optimiser", "set_learning_rate"]
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 _Update = Callable[[_Tensors, _Tensors, Tensor | int], None]
@@ -76,11 +76,22 @@ def batch_size(settings: TrainingSettings, length: float) -> int:
     return max(1, min(settings.batch_size, round(settings.batch_utterances / length)))
 
 
+def all_steps(settings: TrainingSettings, steps_per_epoch: int) -> int:
+    """Steps of a training that patience does not end: ``max_steps``, or ``max_epochs``, and whole epochs more up to ``min_steps``.
+
+    >>> all_steps(TrainingSettings(max_epochs=20), 33), all_steps(TrainingSettings(max_epochs=20, min_steps=600), 18)
+    (660, 612)
+    """
+    if settings.max_steps:
+        return settings.max_steps
+    return max(settings.max_epochs, -(-settings.min_steps // steps_per_epoch)) * steps_per_epoch
+
+
 def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
     """The learning rate of a step: the schedule's, times a factor below 1 in the first ``warmup_steps`` steps.
 
-    ``cosine``: lr_min + (lr - lr_min) (1 + cos(pi t / T)) / 2 with t the step and T all steps: ``max_steps``, or if that is 0
-    ``max_epochs`` times the steps of an epoch; lr_min from T on. ``restarts``: the same with t the step of the cycle and T the cycle's
+    ``cosine``: lr_min + (lr - lr_min) (1 + cos(pi t / T)) / 2 with t the step and T :func:`all_steps`;
+    lr_min from T on. ``restarts``: the same with t the step of the cycle and T the cycle's
     length (Loshchilov and Hutter 2017, eq. 5): the first has ``restart_epochs`` epochs, each later one ``restart_growth`` times as many.
 
     The factor is (step + 1) / (warmup_steps + 1): never 0, and 1 from step ``warmup_steps`` on. It does not delay the schedule, and takes
@@ -109,7 +120,7 @@ def _scheduled(settings: TrainingSettings, step: int, steps_per_epoch: int) -> f
     if settings.schedule == "constant":
         return settings.lr
     if settings.schedule == "cosine":
-        length = settings.max_steps or settings.max_epochs * steps_per_epoch
+        length = all_steps(settings, steps_per_epoch)
         step = min(step, length)
     else:
         length = settings.restart_epochs * steps_per_epoch

@@ -146,13 +146,14 @@ def mglra(s: Structure, given: ModelInput, o: MGLRAOptions, *, training: bool) -
     if o.fusion == "gcn":
         yield from masked_gcn(s, o, training=training)
     yield from emotion_head(s, o.dim * len(s.sizes), o.dim, given.outputs)
-    yield from emotion_dynamics(s, given, o.dynamics)
+    yield from emotion_dynamics(s, given, o.dynamics, training=training)
 
 
-def emotion_dynamics(s: Structure, given: ModelInput, o: DynamicsOptions) -> Products:
-    """The evidence of the second opinion; the chain's products, of a few numbers each, are not counted."""
-    if o.share:
-        yield from product("dynamics", "linear", 1, s.num_utterances, sum(given.widths.values()), given.outputs, left=False)
+def emotion_dynamics(s: Structure, given: ModelInput, o: DynamicsOptions, *, training: bool) -> Products:
+    """The evidence of the second opinion, in inference; the chain's products, of a few numbers each, are not counted."""
+    if o.share and not training:
+        width = sum(given.widths.values()) + len(given.widths)
+        yield from product("dynamics", "linear", 1, s.num_utterances, width, given.outputs, left=False, right=False)
 
 
 # ---- SGRNet
@@ -234,7 +235,7 @@ def sgrnet(s: Structure, given: ModelInput, o: SGRNetOptions, *, training: bool)
         yield from linear("alone", sum(s.sizes.values()), o.dim, o.width)
     yield from semantic_graph(s, o)
     yield from emotion_head(s, o.width, o.width, given.outputs)
-    yield from emotion_dynamics(s, given, o.dynamics)
+    yield from emotion_dynamics(s, given, o.dynamics, training=training)
 
 
 # ---- baselines
@@ -261,12 +262,12 @@ def m3net(s: Structure, given: ModelInput, o: M3NetOptions, *, training: bool) -
     yield from emotion_head(s, 2 * o.dim * count, o.dim, given.outputs)
 
 
-def bilstm(s: Structure, given: ModelInput, o: BiLSTMOptions, *, training: bool) -> Products:  # noqa: ARG001  (no mask)
+def bilstm(s: Structure, given: ModelInput, o: BiLSTMOptions, *, training: bool) -> Products:
     """Stacked layers over the concatenated modalities."""
     directions = 1 if s.spec.causal else 2
     yield from recurrent("encoder", s.lengths, sum(given.widths.values()), o.hidden, o.layers, directions)
     yield from emotion_head(s, o.hidden * directions, o.hidden, given.outputs)
-    yield from emotion_dynamics(s, given, o.dynamics)
+    yield from emotion_dynamics(s, given, o.dynamics, training=training)
 
 
 def transformer(s: Structure, given: ModelInput, o: TransformerOptions, *, training: bool) -> Products:  # noqa: ARG001  (no mask)

@@ -26,10 +26,10 @@ from dgl_merc.training.processes import ALONE, Processes, joined
 
 RANK, COUNT = (int(os.environ.get(name, value)) for name, value in (("RANK", "0"), ("WORLD_SIZE", "1")))  # pytest imports this, too
 QUIET = ("training.clip=0", "training.lr=.01", "training.weight_decay=.01")
-MGLRA = ("model.dim=8", "model.dropout=0", "model.context.input_dropout=0", "model.dynamics.dropout=0", *QUIET)
+MGLRA = ("model.dim=8", "model.dropout=0", "model.context.input_dropout=0", *QUIET)
 BILSTM = ("model.hidden=6", "model.dropout=0", *QUIET)
 GUESSING = (*MGLRA, "model.gcn.mask=both", "model.gcn.rate=.3", "model.reconstruction=.7")
-SGRNET = (*SMALL_SGRNET, "model.dropout=0", "model.context.input_dropout=0", "model.dynamics.dropout=0", *QUIET)
+SGRNET = (*SMALL_SGRNET, "model.dropout=0", "model.context.input_dropout=0", *QUIET)
 FOUR = ((0, 1, 2, 3),)
 FULL = range(12)
 
@@ -87,7 +87,7 @@ CASES = {
     "dialoguegcn": Case("dialoguegcn", ("model.hidden=4", "model.dim=5", "model.dropout=0", *QUIET), ((0, 1, 2, 3), (4, 5, 6))),
     "dialoguernn": Case("dialoguernn", (*SMALL_RNN, "model.dropout=0", *QUIET), ((0, 1, 2, 3), (4, 5, 6))),
     "bilstm": Case("bilstm", BILSTM, ((0, 1, 2, 3), (4, 5, 6))),
-    "bilstm, dynamics": Case("bilstm", (*BILSTM, "model.dynamics.share=.5", "model.dynamics.dropout=0"), ((0, 1, 2, 3), (4, 5)), (0, 1)),
+    "bilstm, dynamics": Case("bilstm", (*BILSTM, "model.dynamics.share=.5"), ((0, 1, 2, 3), (4, 5)), (0, 1)),
     "bilstm, nothing to learn": Case("bilstm", BILSTM, ((0, 1), (2, 3), (0, 1), (3, 4)), (0, 1)),
     "bilstm, rare classes": Case(
         "bilstm",

@@ -147,7 +147,7 @@ def test_the_tables(epoch, monkeypatch):
 
     done = CliRunner().invoke(epoch.main, [*command, "--profile"], catch_exceptions=False)
     table = [[c.strip() for c in line.strip("|").split("|")] for line in done.output.splitlines() if line][2:]
-    parts = ["encoder", "filter", "memory", "attention", "update", "speakers", "gcn", "head", "dynamics"]
+    parts = ["encoder", "filter", "memory", "attention", "update", "speakers", "gcn", "head"]
     assert [row[0] for row in table] == [*parts, epoch.REST, epoch.OPTIMISER, epoch.BATCH, "all"]
     assert all(float(row[1]) > 0 and float(row[2]) > 0 for row in table if row[0] in parts and row[0] != "speakers"), "both passes"
 

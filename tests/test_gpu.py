@@ -35,14 +35,14 @@ EXACT = [
     "graph.causal=true",
 ]  # the two draw dropout otherwise
 MODELS = {
-    "bilstm": ["model.hidden=5", "model.dynamics.share=.5", "model.dynamics.dropout=0"],
+    "bilstm": ["model.hidden=5", "model.dynamics.share=.5"],
     "dialoguegcn": ["model.hidden=4", "model.dim=5"],
     "dialoguernn": [*SMALL_RNN],
     "m3net": ["model.dim=6", "model.context.input_dropout=0"],
-    "mglra": ["model.dim=8", "model.context.input_dropout=0", "model.dynamics.dropout=0", "model.gcn.mask=both", "model.reconstruction=.5"],
+    "mglra": ["model.dim=8", "model.context.input_dropout=0", "model.gcn.mask=both", "model.reconstruction=.5"],
     "mglra-paper": ["model.dim=8", "model.context.input_dropout=0"],
     "mmgcn": ["model.dim=6", "model.context.input_dropout=0"],
-    "sgrnet": [*SMALL_SGRNET, "model.context.input_dropout=0", "model.dynamics.dropout=0"],
+    "sgrnet": [*SMALL_SGRNET, "model.context.input_dropout=0"],
     "sgrnet-paper": [*SMALL_SGRNET, "model.distribution.heads=2", "model.context.input_dropout=0"],
 }
 

@@ -32,7 +32,7 @@ from dgl_merc.training.processes import ALONE, Processes, own_seed
 
 DRIVER = str(Path(__file__).with_name("processes_driver.py"))
 SMALL = ("model.dim=8", "training.batch_size=4", "training.lr=.01")
-STILL = ("model.dropout=0", "model.context.input_dropout=0", "model.dynamics.dropout=0")
+STILL = ("model.dropout=0", "model.context.input_dropout=0")
 
 
 def torchrun(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -116,8 +116,8 @@ def _evidence(x: Array, y: Array, classes: int, cost: float) -> tuple[Array, Arr
 
 def _transition(structure: Structure, y: Array, classes: int, speakers: int) -> tuple[Array, Array]:
     """A and B, each [K + 1, K]."""
-    own, other = last_emotions(structure, torch.from_numpy(y), classes, speakers=speakers)
-    known = ((torch.from_numpy(y) >= 0) & (own >= 0) & (other >= 0)).numpy()
+    own, other = (last.numpy() for last in last_emotions(structure, torch.from_numpy(y), classes, speakers=speakers))
+    known = (y >= 0) & (own >= 0) & (other >= 0)
     if not known.any():
         return np.zeros((classes + 1, classes)), np.zeros((classes + 1, classes))
     at = np.eye(classes + 1)

@@ -77,14 +77,8 @@ def batch_size(settings: TrainingSettings, length: float) -> int:
 
 
 def all_steps(settings: TrainingSettings, steps_per_epoch: int) -> int:
-    """Steps of a training that patience does not end: ``max_steps``, or ``max_epochs``, and whole epochs more up to ``min_steps``.
-
-    >>> all_steps(TrainingSettings(max_epochs=20), 33), all_steps(TrainingSettings(max_epochs=20, min_steps=600), 18)
-    (660, 612)
-    """
-    if settings.max_steps:
-        return settings.max_steps
-    return max(settings.max_epochs, -(-settings.min_steps // steps_per_epoch)) * steps_per_epoch
+    """Steps of a training that patience does not end: ``max_steps``, or if that is 0 those of ``max_epochs``."""
+    return settings.max_steps or settings.max_epochs * steps_per_epoch
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:

@@ -90,8 +90,8 @@ class TrainingSettings:
     """How a model is trained: the same for every model.
 
     A model that is solved (``logistic``, ``majority``) takes no steps. It keeps within every limit (``batch_size``,
-    ``batch_utterances``, ``max_epochs``, ``min_steps``, ``max_steps``, ``eval_every``, ``patience``) by itself, heeds ``class_weights``,
-    and every other setting must have its default here.
+    ``batch_utterances``, ``max_epochs``, ``max_steps``, ``eval_every``, ``patience``) by itself, heeds ``class_weights``, and every other
+    setting must have its default here.
 
     Attributes:
         lr: learning rate of Adam, the highest of its schedule.
@@ -108,8 +108,6 @@ class TrainingSettings:
         batch_utterances: if not 0, a step has only so many dialogues as hold about so many utterances, at the training split's mean length:
             few long dialogues then make as many steps as many short ones of as many utterances.
         max_epochs: at most so many passes over the training split.
-        min_steps: where they hold fewer steps than this, so many whole passes as hold them (``patience`` may end it before): a small corpus
-            is learnt as long as a large one.
         max_steps: if not 0, train for at most so many steps instead of epochs.
         eval_every: steps between two looks at dev; 0: after every epoch.
         patience: stop after so many looks at dev without a better score.
@@ -137,7 +135,6 @@ class TrainingSettings:
     batch_size: int = 32
     batch_utterances: int = 0
     max_epochs: int = 60
-    min_steps: int = 0
     max_steps: int = 0
     eval_every: int = 0
     patience: int = 15
@@ -163,7 +160,6 @@ class TrainingSettings:
             "clip",
             "lr_min",
             "warmup_steps",
-            "min_steps",
             "max_steps",
             "eval_every",
             "batch_utterances",
@@ -180,7 +176,7 @@ class TrainingSettings:
 
 _OF_CLASSES = {"class_weights": "none", "focal": 0.0, "label_smoothing": 0.0}
 """Settings of a loss of classes, and their values that change nothing."""
-_WHERE_SOLVED = {"class_weights", "batch_size", "batch_utterances", "max_epochs", "min_steps", "max_steps", "eval_every", "patience"}
+_WHERE_SOLVED = {"class_weights", "batch_size", "batch_utterances", "max_epochs", "max_steps", "eval_every", "patience"}
 """Settings that a model which is solved heeds, or keeps within by itself."""
 
 

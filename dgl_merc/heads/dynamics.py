@@ -106,7 +106,8 @@ class EmotionDynamics(nn.Module):
         """
         if self.training:
             return logits
-        b: Tensor = self.evidence(self._shown(structure, features)) * structure.presence.any(-1, keepdim=True)
+        with torch.autocast(logits.device.type, enabled=False):
+            b: Tensor = self.evidence(self._shown(structure, features)) * structure.presence.any(-1, keepdim=True)
         q = b + emotion_dynamics(structure, b, self.transition, speakers=self.options.speakers)
         share = self.options.share
         return (1 - share) * logits.log_softmax(-1) + share * q.log_softmax(-1)

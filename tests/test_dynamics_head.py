@@ -23,8 +23,12 @@ from dgl_merc.heads import DynamicsOptions, EmotionDynamics
 from dgl_merc.heads import dynamics_solution as solution
 from dgl_merc.heads.dynamics_solution import last_emotions, solve_dynamics
 from dgl_merc.kernels.emotion_dynamics import emotion_dynamics_loop
+from dgl_merc.models import ModelInput, build_model
+from dgl_merc.models.bilstm import BiLSTMOptions
 from dgl_merc.training import fit, load_settings
 from dgl_merc.training.data import DialogueData
+from dgl_merc.training.loop import Trainer
+from dgl_merc.training.settings import TrainingSettings
 
 SPEC = GraphSpec(M2)
 WIDTH, CLASSES = 4, 3
@@ -245,6 +249,11 @@ def test_one_label_is_all_that_is_said():
     assert all(np.isfinite(part).all() for part in found)
 
 
+def test_without_a_label_nothing_is_known():
+    s, x, y = conversations(3, 6)
+    assert not any(np.any(part) for part in solved(s, x, torch.full_like(y, -1))[:4])
+
+
 def test_a_class_without_an_example_is_not_expected():
     s, x, y = conversations(4, 20)
     y[y == 1] = 0
@@ -348,3 +357,18 @@ def test_a_run_solves_it_before_the_first_step_and_never_again(tmp_path, monkeyp
     assert len(solved) == 2, "solved again"
     assert all(torch.equal(whole[name], gone_on[name]) for name in whole)
     assert any(name.startswith("dynamics.") for name in whole)
+
+
+def test_of_many_dialogues_evenly_spaced_ones_are_enough(monkeypatch):
+    corpus, given = synthetic_corpus(0, (12, 4, 4), with_ceilings=False), list[Tensor]()
+    monkeypatch.setattr(EmotionDynamics, "solve", lambda _self, structure, *_: given.append(structure.keys))
+    training = corpus.in_split("train")
+    total = int(corpus.lengths[training].sum())
+    for enough, step in ((total, 1), (total - 1, 2), (total // 3, 4)):
+        monkeypatch.setattr("dgl_merc.training.loop._ENOUGH", enough)
+        data = DialogueData(corpus, GraphSpec(("text",)), Scaling.fit(corpus, "standard", ("text",)), "emotion")
+        model = build_model(
+            "bilstm", ModelInput({"text": corpus.modalities["text"].width}, 6, data.spec), BiLSTMOptions(4, 1, dynamics=HALF)
+        )
+        Trainer(model, data, training, corpus.in_split("dev"), TrainingSettings(max_steps=1), seed=0).run()
+        assert given.pop().tolist() == training[::step].tolist()

@@ -58,7 +58,7 @@ def solve_dynamics(structure: Structure, x: Array, labels: Tensor, classes: int,
     Args:
         structure: S of U utterances, on the CPU.
         x: [U, F] what each shows.
-        labels: [U], -1 = unlabelled; one is known at least.
+        labels: [U], -1 = unlabelled; where none is known, all is 0: every emotion is as likely.
         classes: K.
         speakers: how many are remembered.
 
@@ -68,6 +68,9 @@ def solve_dynamics(structure: Structure, x: Array, labels: Tensor, classes: int,
     if not np.isfinite(x).all():
         raise DivergedError("a training utterance has features beyond what float32 can hold: no evidence can be made of them")
     y = labels.numpy()
+    if not (y >= 0).any():
+        nothing = np.zeros((classes + 1, classes))
+        return DynamicsSolution(np.zeros((classes, x.shape[1])), np.zeros(classes), nothing, nothing, *ALONE)
     cost, sharpness = _choose(structure, x, y, classes, speakers)
     inertia, contagion = _transition(structure, y, classes, speakers)
     return DynamicsSolution(*_evidence(x, y, classes, cost), sharpness * inertia, sharpness * contagion, cost, sharpness)

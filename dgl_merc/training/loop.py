@@ -10,8 +10,8 @@ split: a :class:`Trainer` sees training and dev dialogues only, and whoever has 
 The order of epoch e is the e-th permutation of a generator of the seed, so that a state needs no more than counters, weights, moments and
 torch's generator (dropout).
 
-What needs no steps (:meth:`dgl_merc.models.Model.solve`) is found before the first one, on all training dialogues at once, by the first
-process. A model that is solved has nothing else: it takes no step, and there is one look at dev.
+What needs no steps (:meth:`dgl_merc.models.Model.solve`) is found before the first one, on all training dialogues at once (a part of a
+model on some of them, where there are many), by the first process. A model that is solved has nothing else: one look at dev, and no step.
 
 With several processes each knows this order and takes its share of every batch; losses and gradients are those of the whole batch
 (:mod:`dgl_merc.losses.processes`), so all make the same step. The first one looks at dev and tells the others.
@@ -67,6 +67,8 @@ class Look:
     seconds: float
 
 
+_ENOUGH = 50_000
+"""Training utterances: as many at most are in memory at once to find a second opinion, which has some thousand numbers."""
 OnLook = Callable[[Look, Look, Model], None]
 """Called with a look, the best so far, and the model as dev saw it (in evaluation mode)."""
 
@@ -154,19 +156,20 @@ class Trainer:
             InputError: a state that can't be read, or a model that can't be solved.
         """
         self._take_up()
-        if self.model.to_solve and not self.history:
+        if self.model.solved:
             self._solve()
-        if not self.model.solved:
+        else:
+            self._solve_in_part()
             self._descend()
         self.model.load_state_dict(self.best_weights)
         return Trained(self._best(), tuple(self.history))
 
     def _solve(self) -> None:
-        """What needs no steps; one look, where that is all."""
+        """All at once and one look, unless the state had it already."""
+        if self.history:
+            return
         begun, batch = time.perf_counter(), self.data.batch(self.training)
         self.model.load_state_dict(self.processes.first(lambda: self._solution(batch)))
-        if not self.model.solved:
-            return
         batch = batch.to(self.device)
         with torch.inference_mode():
             logits = self.model.eval()(batch.structure, batch.features).logits
@@ -174,6 +177,14 @@ class Trainer:
         count = int(self.data.task.known(batch.truth).sum())
         self.progress = _Progress(1, float(loss) * count, count)
         self._look(time.perf_counter() - begun)
+
+    def _solve_in_part(self) -> None:
+        """What needs no steps, before the first, unless the state had it already; by every k-th dialogue, where the rest would not fit."""
+        if self.history or not self.model.to_solve:
+            return
+        total = int(self.data.corpus.lengths[self.training].sum())
+        some = self.training[:: max(1, -(-total // _ENOUGH))]
+        self.model.load_state_dict(self.processes.first(lambda: self._solution(self.data.batch(some))))
 
     def _solution(self, batch: Batch) -> dict[str, Tensor]:
         """The weights, on the CPU."""

@@ -4,7 +4,7 @@
     T     = softmax over e of s (A[own, e] + B[other, e])                            inertia A and contagion B
     c_u   = emotion_dynamics(b, T)                                                   what the conversation says of u
     q_u   = softmax(b_u + c_u)                                                       the second opinion
-    log p_u = (1 - share) log softmax(logits_u) + share log q_u + constant            a product of experts (Hinton 2002)
+    log p_u = (1 - share) logits_u + share log q_u + constant                         a product of experts (Hinton 2002)
 
 b hears one utterance and T a few hundred numbers, so that this learns from little what a recurrent network needs many dialogues for. And
 it is solved, not trained: W, a by logistic regression of each labelled utterance's emotion, whose answer without the frequencies f of the
@@ -102,7 +102,7 @@ class EmotionDynamics(nn.Module):
             logits: [U, K] the model's own.
 
         Returns:
-            [U, K] log p_u; in training the model's own logits as they are.
+            [U, K] log p_u, up to a constant a row; in training the model's own logits as they are.
         """
         if self.training:
             return logits
@@ -110,4 +110,4 @@ class EmotionDynamics(nn.Module):
             b: Tensor = self.evidence(self._shown(structure, features)) * structure.presence.any(-1, keepdim=True)
         q = b + emotion_dynamics(structure, b, self.transition, speakers=self.options.speakers)
         share = self.options.share
-        return (1 - share) * logits.log_softmax(-1) + share * q.log_softmax(-1)
+        return (1 - share) * logits + share * q

@@ -66,7 +66,8 @@ def ablate(
 ) -> None:
     """Fit PRESET with every combination of some settings, over seeds, and print the table: dev scores, to choose by.
 
-    What the rows are is said by one of --over, --table and --figure; the latter two name what the model's paper has, rows and all.
+    What the rows are is said by one of --over, --table and --figure; the latter two name what the model's paper has, rows and all, and are of
+    the network alone, without a preset's second opinion.
 
     STORE holds the graphs; without it, the embedded corpus is used. Runs that are there already are not made again, so the same command
     goes on where it was interrupted, and with more values or seeds (the earlier ones named too) it fills up the table. Test is not looked
@@ -75,13 +76,15 @@ def ablate(
     from dgl_merc.cli.console import print_line
     from dgl_merc.cli.studies import conclude, folds_of, print_outcome
     from dgl_merc.studies.grid import Grid, file_name
+    from dgl_merc.studies.named import NETWORK_ALONE
     from dgl_merc.studies.study import Plan, evaluate_test, run_study
     from dgl_merc.training.run import resolved_spec
     from dgl_merc.training.settings import load_settings
     from dgl_merc.training.source import opened_once
 
+    named = _named(load_settings(preset, words).model, over, table, figure)
+    words = (*NETWORK_ALONE, *words) if named else words
     settings = load_settings(preset, words)
-    named = _named(settings.model, over, table, figure)
     source = opened_once(store)
     variants = named.variants(resolved_spec(source.corpus, source.spec, settings).modalities) if named else _over(over)
     grid = Grid(preset, words, variants, seeds_from(seed, seeds), folds_of(source, settings.data))

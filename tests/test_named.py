@@ -146,9 +146,9 @@ def test_parts_of_sgrnet(preset, kind, number, parts):
 @every_sgrnet
 def test_lambda(preset):
     grid = grid_of(preset, named_study("sgrnet", "figure", "8"))
-    values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    values, own = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], load_settings(preset).options.alignment.weight
     assert [float(v.labels["lambda"]) for v in grid.variants] == values
-    assert [changes(grid, v) for v in grid.variants] == [{"model.alignment.weight": value} if value != 0.6 else {} for value in values]
+    assert [changes(grid, v) for v in grid.variants] == [{"model.alignment.weight": value} if value != own else {} for value in values]
 
 
 @every_study
@@ -221,6 +221,7 @@ def test_a_table_by_name(here):
     place = here / "runs" / "ablate-mglra-graphs-table-IV"
     assert {p.parent.parent.name for p in place.rglob("metrics.json")} == {"mask=no", "mask=yes"}
     study = json.loads((place / "study.json").read_text())
+    assert study["words"] == ["model.dynamics.share=0", *TINY], "the network alone"
     assert study["title"] == "Table IV of the MGLRA paper"
     for key in ("title", "note"):
         del study[key]

@@ -32,7 +32,11 @@ from typing import Literal
 from dgl_merc.errors import InputError
 from dgl_merc.studies.grid import Variant
 
-__all__ = ["NAMED", "NamedStudy", "named_study"]
+__all__ = ["NAMED", "NETWORK_ALONE", "NamedStudy", "named_study"]
+
+NETWORK_ALONE = ("model.dynamics.share=0",)
+"""What all rows of a paper's table have unless ``--set`` says otherwise: no second opinion, which no paper has, and which would blur
+what is compared."""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,8 @@ def ablate(
 ) -> None:
     """Fit PRESET with every combination of some settings, over seeds, and print the table: dev scores, to choose by.
 
-    What the rows are is said by one of --over, --table and --figure; the latter two name what the model's paper has, rows and all, and are of
-    the network alone, without a preset's second opinion.
+    What the rows are is said by one of --over, --table and --figure; the latter two name what the model's paper has, rows and all, and
+    are of the network alone, without a preset's second opinion.
 
     STORE holds the graphs; without it, the embedded corpus is used. Runs that are there already are not made again, so the same command
     goes on where it was interrupted, and with more values or seeds (the earlier ones named too) it fills up the table. Test is not looked

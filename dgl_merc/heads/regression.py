@@ -52,6 +52,7 @@ def logistic_regression(
     (np.int64(0), np.int64(2), np.float64(-30.0))
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, ABSENT)
     found = np.unique(y)
@@ -59,7 +60,8 @@ def logistic_regression(
     if len(found) == 1:
         return weight, bias
     model = LogisticRegression(C=C, max_iter=max_iter)
-    model.fit(x, y, None if weights is None else weights[y])
+    with threadpool_limits(1, user_api="blas"):  # the solver's own steps are a few numbers each: threads only wait for each other
+        model.fit(x, y, None if weights is None else weights[y])
     of = found if len(found) > 2 else found[1:]  # of two classes there is the second's logit, the first's is 0
     weight[of], bias[of] = model.coef_, model.intercept_
     return weight, bias

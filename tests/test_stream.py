@@ -259,4 +259,4 @@ def test_every_answer_of_a_long_dialogue_is_a_distribution(runs):
     stream = Stream([runs["sgrnet"]], window=5)
     answers = pd.DataFrame([stream.answer(u)["probabilities"] for u in talk(60, "abcd")])
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-6)
-    assert answers.std().max() > 1e-4
+    assert answers.std().max() > 1e-6, "vacuous: all the same"

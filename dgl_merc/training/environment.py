@@ -23,6 +23,7 @@ _PACKAGES = (
     "pyarrow",
     "scikit-learn",
     "scipy",
+    "threadpoolctl",
     "joblib",
     "safetensors",
     "matplotlib",

@@ -33,7 +33,7 @@ def training_metrics(trained: Trained, model: Model, device: str) -> dict[str, A
         "steps": history[-1].step,
         "seconds_per_epoch": seconds / history[-1].epoch,
         "seconds": seconds,
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in model.parameters()),
         "memory": peak_memory(device),
     }
 
